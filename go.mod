@@ -1,0 +1,3 @@
+module rollback-agent
+
+go 1.26.8
