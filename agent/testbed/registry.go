@@ -1,0 +1,216 @@
+package testbed
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/distribution/distribution/v3/configuration"
+	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
+	"github.com/distribution/distribution/v3/registry/handlers"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	"github.com/sirupsen/logrus"
+	"golang.org/x/crypto/bcrypt"
+)
+
+// RegistryOptions say how a registry answers.
+type RegistryOptions struct {
+	Addr     string // "" is a free port of 127.0.0.1
+	User     string // "": everybody may read and write
+	Password string
+	TLS      bool // with a certificate that only CA vouches for
+}
+
+// Registry is a real registry (distribution/v3), in process and in memory.
+type Registry struct {
+	Host string // "127.0.0.1:40123"
+	CA   []byte // PEM; nil without TLS
+
+	app       *handlers.App
+	passwords string // file, "" without
+	server    *http.Server
+	intercept atomic.Pointer[http.HandlerFunc]
+	lost      sync.Map // digests of blobs that are not answered
+
+	mu       sync.Mutex
+	requests []Request
+}
+
+// Request is what somebody asked a registry.
+type Request struct {
+	Method, Path, UserAgent string
+}
+
+// StartRegistry serves until Close.
+func StartRegistry(opts RegistryOptions) (*Registry, error) {
+	if opts.Addr == "" {
+		opts.Addr = "127.0.0.1:0"
+	}
+	logrus.SetOutput(io.Discard) // the registry logs every request, globally
+	passwords, err := opts.passwordFile()
+	if err != nil {
+		return nil, fmt.Errorf("writing the passwords of the registry: %w", err)
+	}
+	listener, err := net.Listen("tcp", opts.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("starting the registry: %w", err)
+	}
+	app := handlers.NewApp(context.Background(), configure(passwords))
+	r := &Registry{Host: listener.Addr().String(), app: app, passwords: passwords}
+	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: time.Minute}
+	if opts.TLS {
+		certificate, ca, err := selfSigned()
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("making a certificate: %w", err), listener.Close())
+		}
+		r.CA = ca
+		listener = tls.NewListener(listener, &tls.Config{Certificates: []tls.Certificate{certificate}})
+	}
+	go r.server.Serve(listener) // ends with Close
+	return r, nil
+}
+
+// Close ends the registry and forgets what it had.
+func (r *Registry) Close() error {
+	err := errors.Join(r.server.Close(), r.app.Shutdown())
+	if r.passwords == "" {
+		return err
+	}
+	return errors.Join(err, os.Remove(r.passwords))
+}
+
+// Transport trusts the registry's certificate.
+func (r *Registry) Transport() http.RoundTripper {
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(r.CA)
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: pool}
+	return transport
+}
+
+// Requests returns everything that was asked since the start or the last Forget.
+func (r *Registry) Requests() []Request {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]Request(nil), r.requests...)
+}
+
+// Count returns how many requests had the method and a path with that part:
+// Count("HEAD", "/manifests/").
+func (r *Registry) Count(method, part string) int {
+	n := 0
+	for _, request := range r.Requests() {
+		if request.Method == method && strings.Contains(request.Path, part) {
+			n++
+		}
+	}
+	return n
+}
+
+// Forget drops the record of requests.
+func (r *Registry) Forget() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.requests = nil
+}
+
+// Intercept lets answer stand in for the registry until Intercept(nil).
+func (r *Registry) Intercept(answer http.HandlerFunc) {
+	if answer == nil {
+		r.intercept.Store(nil)
+		return
+	}
+	r.intercept.Store(&answer)
+}
+
+// Lose makes the registry deny that it has a blob, as after a bad clean-up.
+func (r *Registry) Lose(digest string) { r.lost.Store(digest, true) }
+
+func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
+	r.mu.Lock()
+	r.requests = append(r.requests, Request{req.Method, req.URL.Path, req.UserAgent()})
+	r.mu.Unlock()
+	if answer := r.intercept.Load(); answer != nil {
+		(*answer)(w, req)
+		return
+	}
+	if _, lost := r.lost.Load(filepath.Base(req.URL.Path)); lost && req.Method == http.MethodGet {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		io.WriteString(w, `{"errors":[{"code":"BLOB_UNKNOWN","message":"blob unknown to registry"}]}`)
+		return
+	}
+	r.app.ServeHTTP(w, req)
+}
+
+func configure(passwords string) *configuration.Configuration {
+	config := &configuration.Configuration{Storage: configuration.Storage{
+		"inmemory":    {},
+		"delete":      {"enabled": true},
+		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
+	}}
+	config.HTTP.Secret = "testbed"
+	config.Validation.Disabled = true
+	if passwords != "" {
+		config.Auth = configuration.Auth{"htpasswd": {"realm": "testbed", "path": passwords}}
+	}
+	return config
+}
+
+// passwordFile returns "" where nobody has to log in. The registry looks at the
+// file at every request, so it stays until Close.
+func (o RegistryOptions) passwordFile() (string, error) {
+	if o.User == "" {
+		return "", nil
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(o.Password), bcrypt.MinCost)
+	if err != nil {
+		return "", err
+	}
+	file, err := os.CreateTemp("", "testbed-htpasswd-")
+	if err != nil {
+		return "", err
+	}
+	_, err = fmt.Fprintf(file, "%s:%s\n", o.User, hash)
+	return file.Name(), errors.Join(err, file.Close())
+}
+
+func selfSigned() (tls.Certificate, []byte, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber:          big.NewInt(time.Now().UnixNano()),
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		DNSNames:              []string{"localhost"},
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, nil, err
+	}
+	ca := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, ca, nil
+}
