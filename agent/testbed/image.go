@@ -3,6 +3,7 @@ package testbed
 import (
 	"archive/tar"
 	"bytes"
+	"compress/gzip"
 	"context"
 	"fmt"
 	"io"
@@ -232,5 +233,5 @@ func (i Image) layer(files map[string][]byte) (v1.Layer, error) {
 		mediaType = types.OCILayer
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }
-	return tarball.LayerFromOpener(open, tarball.WithMediaType(mediaType), tarball.WithCompressionLevel(1))
+	return tarball.LayerFromOpener(open, tarball.WithMediaType(mediaType), tarball.WithCompressionLevel(gzip.NoCompression))
 }

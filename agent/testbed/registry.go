@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -24,7 +25,7 @@ import (
 	"github.com/distribution/distribution/v3/configuration"
 	_ "github.com/distribution/distribution/v3/registry/auth/htpasswd"
 	"github.com/distribution/distribution/v3/registry/handlers"
-	_ "github.com/distribution/distribution/v3/registry/storage/driver/inmemory"
+	_ "github.com/distribution/distribution/v3/registry/storage/driver/filesystem"
 	"github.com/sirupsen/logrus"
 	"golang.org/x/crypto/bcrypt"
 )
@@ -37,13 +38,14 @@ type RegistryOptions struct {
 	TLS      bool // with a certificate that only CA vouches for
 }
 
-// Registry is a real registry (distribution/v3), in process and in memory.
+// Registry is a real registry (distribution/v3), in process, with its content in
+// a folder that goes with it.
 type Registry struct {
 	Host string // "127.0.0.1:40123"
 	CA   []byte // PEM; nil without TLS
 
 	app       *handlers.App
-	passwords string // file, "" without
+	dir       string // content and passwords
 	server    *http.Server
 	intercept atomic.Pointer[http.HandlerFunc]
 	lost      sync.Map // digests of blobs that are not answered
@@ -59,22 +61,30 @@ type Request struct {
 
 // StartRegistry serves until Close.
 func StartRegistry(opts RegistryOptions) (*Registry, error) {
-	if opts.Addr == "" {
-		opts.Addr = "127.0.0.1:0"
-	}
 	logrus.SetOutput(io.Discard) // the registry logs every request, globally
-	passwords, err := opts.passwordFile()
+	dir, err := os.MkdirTemp("", "testbed-registry-")
 	if err != nil {
-		return nil, fmt.Errorf("writing the passwords of the registry: %w", err)
+		return nil, fmt.Errorf("making the registry's folder: %w", err)
 	}
-	listener, err := net.Listen("tcp", opts.Addr)
+	r, err := opts.start(dir)
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return r, nil
+}
+
+func (o RegistryOptions) start(dir string) (*Registry, error) {
+	config, err := o.configuration(dir)
+	if err != nil {
+		return nil, fmt.Errorf("configuring the registry: %w", err)
+	}
+	listener, err := net.Listen("tcp", cmp.Or(o.Addr, "127.0.0.1:0"))
 	if err != nil {
 		return nil, fmt.Errorf("starting the registry: %w", err)
 	}
-	app := handlers.NewApp(context.Background(), configure(passwords))
-	r := &Registry{Host: listener.Addr().String(), app: app, passwords: passwords}
+	r := &Registry{Host: listener.Addr().String(), dir: dir, app: handlers.NewApp(context.Background(), config)}
 	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: time.Minute}
-	if opts.TLS {
+	if o.TLS {
 		certificate, ca, err := selfSigned()
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("making a certificate: %w", err), listener.Close())
@@ -88,11 +98,7 @@ func StartRegistry(opts RegistryOptions) (*Registry, error) {
 
 // Close ends the registry and forgets what it had.
 func (r *Registry) Close() error {
-	err := errors.Join(r.server.Close(), r.app.Shutdown())
-	if r.passwords == "" {
-		return err
-	}
-	return errors.Join(err, os.Remove(r.passwords))
+	return errors.Join(r.server.Close(), r.app.Shutdown(), os.RemoveAll(r.dir))
 }
 
 // Transport trusts the registry's certificate.
@@ -159,36 +165,24 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 	r.app.ServeHTTP(w, req)
 }
 
-func configure(passwords string) *configuration.Configuration {
+func (o RegistryOptions) configuration(dir string) (*configuration.Configuration, error) {
 	config := &configuration.Configuration{Storage: configuration.Storage{
-		"inmemory":    {},
+		"filesystem":  {"rootdirectory": dir},
 		"delete":      {"enabled": true},
 		"maintenance": {"uploadpurging": map[any]any{"enabled": false}},
 	}}
 	config.HTTP.Secret = "testbed"
 	config.Validation.Disabled = true
-	if passwords != "" {
-		config.Auth = configuration.Auth{"htpasswd": {"realm": "testbed", "path": passwords}}
-	}
-	return config
-}
-
-// passwordFile returns "" where nobody has to log in. The registry looks at the
-// file at every request, so it stays until Close.
-func (o RegistryOptions) passwordFile() (string, error) {
 	if o.User == "" {
-		return "", nil
+		return config, nil
 	}
 	hash, err := bcrypt.GenerateFromPassword([]byte(o.Password), bcrypt.MinCost)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	file, err := os.CreateTemp("", "testbed-htpasswd-")
-	if err != nil {
-		return "", err
-	}
-	_, err = fmt.Fprintf(file, "%s:%s\n", o.User, hash)
-	return file.Name(), errors.Join(err, file.Close())
+	passwords := filepath.Join(dir, "htpasswd")
+	config.Auth = configuration.Auth{"htpasswd": {"realm": "testbed", "path": passwords}}
+	return config, os.WriteFile(passwords, fmt.Appendf(nil, "%s:%s\n", o.User, hash), 0o600)
 }
 
 func selfSigned() (tls.Certificate, []byte, error) {
