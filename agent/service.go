@@ -59,11 +59,6 @@ type Health struct {
 	Timeout  time.Duration
 }
 
-// Probes tells whether any probe besides the containers' own HEALTHCHECK is set.
-func (h Health) Probes() bool {
-	return h.URL != "" || h.TCP != "" || len(h.Command) > 0
-}
-
 // StatusRange is an inclusive range of HTTP status codes.
 type StatusRange struct{ From, To int }
 
@@ -102,3 +97,18 @@ const (
 	ActionScale    Action = "scale"
 	ActionAlert    Action = "alert"
 )
+
+// Gates names the probes that are set: "http", "tcp", "command".
+func (h Health) Gates() []string {
+	var gates []string
+	if h.URL != "" {
+		gates = append(gates, "http")
+	}
+	if h.TCP != "" {
+		gates = append(gates, "tcp")
+	}
+	if len(h.Command) > 0 {
+		gates = append(gates, "command")
+	}
+	return gates
+}

@@ -1,0 +1,122 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"rollback-agent/agent"
+	"rollback-agent/agent/judge"
+)
+
+// Status tells how the service is, as of the worker's last step.
+func (w *Worker) Status() agent.Status {
+	w.mu.Lock()
+	s := w.status
+	w.mu.Unlock()
+	if quarantine, err := w.Recorder.Quarantine(w.svc.Name); err == nil {
+		s.Quarantine = quarantine
+	}
+	return s
+}
+
+func (w *Worker) publish() {
+	s := agent.Status{
+		Service: w.svc.Name, Target: w.svc.Target, State: w.stateText(), Healthy: w.healthText(),
+		Plan: w.wanted.plan, Pause: w.record.Pause, Error: w.trouble, Warnings: w.wanted.wanted.Warnings,
+	}
+	if w.serving != nil {
+		s.Release, s.Standing, s.Artifacts, s.Since = w.serving.Number, w.serving.Standing, w.serving.Artifacts, w.serving.CreatedAt
+	}
+	if w.open != nil {
+		s.Deployment = w.open.dep.ID
+		s.Plan = agent.Plan{Action: agent.PlanWait, Reason: agent.ReasonBusy, Detail: w.open.dep.Message}
+		s.Hint = w.open.dep.Hint
+	}
+	if w.wanted.invalid != nil {
+		s.Error, s.Hint = w.wanted.invalid.Error(), agent.Hint(w.wanted.invalid)
+	}
+	w.mu.Lock()
+	w.status = s
+	w.mu.Unlock()
+}
+
+func (w *Worker) stateText() string {
+	switch {
+	case w.open != nil:
+		return string(w.open.dep.State)
+	case !w.picture.known:
+		return "unknown"
+	case len(w.picture.instances) == 0:
+		return "none"
+	case w.record.Idle:
+		return "idle"
+	}
+	return "serving"
+}
+
+func (w *Worker) healthText() string {
+	switch e := w.evidence; {
+	case e == nil || !e.Known:
+		return "unknown"
+	case e.Amiss() == "":
+		return "healthy"
+	case e.WasHealthy:
+		return "unhealthy"
+	}
+	return "starting"
+}
+
+// watchServing turns the judge to what serves while no deployment is open. Its own
+// probes rest, unless a failed rollback has to be seen to recover.
+func (w *Worker) watchServing() {
+	w.endCritical()
+	if w.serving == nil {
+		w.evidence = nil
+		return
+	}
+	var gates []string
+	if w.record.Critical {
+		gates = w.svc.Health.Gates()
+		w.stopCritical = w.startProbes(w.svc)
+	}
+	w.evidence = judge.NewEvidence(w.serving, gates, agent.Counters{})
+	w.evidence.Observe(w.picture.snapshot())
+}
+
+func (w *Worker) endCritical() {
+	if w.stopCritical != nil {
+		w.stopCritical()
+		w.stopCritical = nil
+	}
+}
+
+// idleHealth notices what happens to a service that nobody is deploying: stopped
+// by a human, running again, or recovered after a failed rollback.
+func (w *Worker) idleHealth(ctx context.Context) {
+	e := w.evidence
+	if e == nil || !e.Known {
+		return
+	}
+	record, healthy := w.record, e.Amiss() == ""
+	switch {
+	case !record.Idle && e.Down():
+		record.Idle = true
+	case record.Idle && healthy:
+		record.Idle = false
+	case record.Critical && healthy && time.Since(e.HealthySince) >= w.svc.MinHealthyTime:
+		record.Critical = false
+		w.endCritical()
+		w.note(ctx, record, &agent.Event{At: time.Now(), Kind: agent.EventRecovered, Service: w.svc.Name, Message: "healthy again", Severity: agent.SeverityInfo})
+		return
+	default:
+		return
+	}
+	w.note(ctx, record, nil)
+}
+
+func (w *Worker) note(ctx context.Context, record agent.ServiceRecord, event *agent.Event) {
+	if err := w.persist(ctx, agent.Entry{Service: &record, Event: event}); err != nil && !errors.Is(err, context.Canceled) {
+		w.Log.Warn("the service's record could not be written", "service", w.svc.Name, "error", err)
+	}
+}

@@ -1,0 +1,139 @@
+package deploy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"rollback-agent/agent"
+)
+
+// wantedState is the last that was found wanted.
+type wantedState struct {
+	wanted      agent.Wanted
+	invalid     error     // why it cannot be loaded
+	invalidAt   time.Time // since when
+	told        string    // the fault that was told already
+	fingerprint string
+	since       time.Time // when this fingerprint was first seen
+	running     agent.Running
+	plan        agent.Plan
+}
+
+// lookAtWanted loads what the files ask for, gives every image its digest, and
+// looks at what runs. An error is the world's, not the files': it is asked again.
+func (w *Worker) lookAtWanted(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 6*lookTimeout, errLook)
+	defer cancel()
+	var state wantedState
+	err := w.during(ctx, func(ctx context.Context) error {
+		var err error
+		state.wanted, err = w.Target.Desired(ctx, w.svc)
+		if errors.Is(err, agent.ErrUnreachable) {
+			return err
+		}
+		if state.invalid = err; err != nil {
+			return nil
+		}
+		w.resolveAll(ctx, &state.wanted)
+		state.running, err = w.Target.Running(ctx, w.svc)
+		return err
+	}, nil)
+	if w.Files != nil && len(state.wanted.Files) > 0 {
+		w.Files(w.svc.Name, state.wanted.Files)
+	}
+	if err != nil {
+		return err
+	}
+	w.keepWanted(state)
+	return nil
+}
+
+func (w *Worker) keepWanted(state wantedState) {
+	now := time.Now()
+	state.told, state.since, state.invalidAt = w.wanted.told, w.wanted.since, w.wanted.invalidAt
+	if state.invalid != nil {
+		if w.wanted.invalid == nil {
+			state.invalidAt = now
+		}
+		state.fingerprint = w.wanted.fingerprint
+		w.wanted = state
+		return
+	}
+	if state.fingerprint = state.wanted.Fingerprint(); state.fingerprint != w.wanted.fingerprint {
+		state.since = now
+	}
+	w.wanted = state
+}
+
+// resolveAll gives a digest to every artifact that can have one now. What cannot
+// is resolved again, with patience and a clear error, by the deployment.
+func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted) {
+	for i, a := range wanted.Artifacts {
+		if a.Digest != "" {
+			continue
+		}
+		digest, err := w.digest(ctx, a)
+		if err != nil {
+			w.Log.Debug("image has no digest yet", "service", w.svc.Name, "image", a.Ref, "error", err)
+			continue
+		}
+		wanted.Artifacts[i].Digest = digest
+	}
+}
+
+// digest asks the registry. Where it cannot answer, or does not know the image,
+// what is here under that name is what Compose would run.
+func (w *Worker) digest(ctx context.Context, a agent.Artifact) (string, error) {
+	digest, err := w.Resolver.Resolve(ctx, a.Ref)
+	if err == nil {
+		return digest, nil
+	}
+	local, here, localErr := w.Target.Local(ctx, w.svc, a)
+	switch {
+	case localErr != nil:
+		return "", errors.Join(err, localErr)
+	case here:
+		w.Log.Debug("registry cannot tell, using the local image", "service", w.svc.Name, "image", a.Ref, "error", err)
+		return local, nil
+	}
+	return "", fmt.Errorf("image %s of compose service %q: %w", a.Ref, a.Name, err)
+}
+
+// newer tells whether something other than this deployment's release is wanted by
+// now and would be deployed. Orders that ask for what is under way already are
+// answered here.
+func (c *cycle) newer(ctx context.Context) bool {
+	if !c.dirty {
+		return false
+	}
+	c.dirty = false
+	if err := c.lookAtWanted(ctx); err != nil || c.wanted.invalid != nil {
+		c.again = true // it is told, or asked again, when this deployment has ended
+		return false
+	}
+	if c.wanted.fingerprint == c.dep.Fingerprint {
+		c.answerPending(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is under way", c.dep.ID)})
+		return false
+	}
+	if len(c.pending) > 0 {
+		return true
+	}
+	if c.wanted.fingerprint == c.record.Wanted {
+		return false
+	}
+	plan, err := c.planNow(request{})
+	return err == nil && (plan.Action == agent.PlanDeploy || plan.Action == agent.PlanAdopt)
+}
+
+// tellWaiting notices news that has to wait for the end of this deployment.
+func (c *cycle) tellWaiting(ctx context.Context) error {
+	if !c.dirty {
+		return nil
+	}
+	if c.newer(ctx) {
+		c.again = true
+	}
+	return nil
+}

@@ -1,0 +1,285 @@
+package judge
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"rollback-agent/agent"
+)
+
+// Evidence is what has been seen of one release, folded from observations and
+// samples. The zero value has seen nothing and passes nothing.
+type Evidence struct {
+	Release *agent.Release // only its instances count
+
+	Known     bool // a snapshot was seen and no facts were lost since
+	Instances map[string]agent.Instance
+	Exits     map[string]int  // unrequested exits by instance ID; they outlive their instance
+	Baseline  map[string]int  // engine restarts an instance had when it was first seen
+	Fatal     *agent.Instance // the instance whose exit nothing will restart, or that was OOM-killed
+	Stopped   map[string]bool // instances that somebody asked to stop
+
+	Probes       map[string]Probing
+	HealthySince time.Time // zero while anything is amiss
+	WasHealthy   bool
+}
+
+// Probing is what one probe has said so far.
+type Probing struct {
+	Last      agent.Sample
+	Passed    bool // at least once
+	Fails     int  // in a row
+	FailSince time.Time
+}
+
+// NewEvidence begins with the counters that a deployment has recorded.
+func NewEvidence(rel *agent.Release, probes []string, counters agent.Counters) *Evidence {
+	e := &Evidence{
+		Release:   rel,
+		Instances: map[string]agent.Instance{},
+		Exits:     map[string]int{},
+		Baseline:  map[string]int{},
+		Stopped:   map[string]bool{},
+		Probes:    map[string]Probing{},
+	}
+	maps.Copy(e.Exits, counters.Exits)
+	maps.Copy(e.Baseline, counters.Baseline)
+	for _, gate := range probes {
+		e.Probes[gate] = Probing{}
+	}
+	return e
+}
+
+// Counters returns what must survive a restart of the agent.
+func (e *Evidence) Counters() (exits, baseline map[string]int) {
+	return maps.Clone(e.Exits), maps.Clone(e.Baseline)
+}
+
+// Observe folds one fact in.
+func (e *Evidence) Observe(o agent.Observation) {
+	switch o.Kind {
+	case agent.ObservedLost:
+		e.Known = false
+		e.HealthySince = time.Time{}
+		return
+	case agent.ObservedSnapshot:
+		e.snapshot(o)
+	case agent.ObservedExited:
+		e.update(o.Instance)
+		e.exited(o.Instance)
+	case agent.ObservedStopped:
+		e.update(o.Instance)
+		e.Stopped[o.Instance.ID] = true
+	case agent.ObservedStarted:
+		delete(e.Stopped, o.Instance.ID)
+		e.HealthySince = time.Time{}
+		e.update(o.Instance)
+	default:
+		e.update(o.Instance)
+	}
+	e.settle(o.At)
+}
+
+// Sample folds one answer of a probe in.
+func (e *Evidence) Sample(s agent.Sample) {
+	p := e.Probes[s.Gate]
+	p.Last = s
+	if s.Passed {
+		p.Passed, p.Fails, p.FailSince = true, 0, time.Time{}
+	} else {
+		if p.Fails == 0 {
+			p.FailSince = s.At
+		}
+		p.Fails++
+	}
+	e.Probes[s.Gate] = p
+	e.settle(s.At)
+}
+
+// snapshot replaces the picture, and counts the exits that were missed while
+// nobody looked.
+func (e *Evidence) snapshot(o agent.Observation) {
+	e.Known = true
+	e.Instances = map[string]agent.Instance{}
+	for _, i := range o.Instances {
+		if !e.counts(i) {
+			continue
+		}
+		e.update(i)
+		if missed := i.Restarts - e.Baseline[i.ID]; missed > e.Exits[i.ID] {
+			e.Exits[i.ID] = missed
+		}
+		if e.diedUnseen(i) {
+			e.exited(i)
+		}
+	}
+}
+
+// diedUnseen tells whether an instance found dead crashed, as opposed to having
+// been stopped. A restart policy would have restarted what crashed; without one,
+// the signals of a stop look like a stop.
+func (e *Evidence) diedUnseen(i agent.Instance) bool {
+	if i.Phase != agent.PhaseExited || e.Exits[i.ID] > 0 || e.Stopped[i.ID] {
+		return false
+	}
+	if e.oneShot(i) {
+		return i.ExitCode != 0
+	}
+	asked := i.WillRestart || i.ExitCode == 137 || i.ExitCode == 143
+	if asked && !i.OOMKilled {
+		e.Stopped[i.ID] = true
+		return false
+	}
+	return true
+}
+
+func (e *Evidence) exited(i agent.Instance) {
+	if !e.counts(i) || (e.oneShot(i) && i.ExitCode == 0 && !i.OOMKilled) {
+		return
+	}
+	e.Exits[i.ID]++
+	e.HealthySince = time.Time{}
+	if i.OOMKilled || !i.WillRestart {
+		e.Fatal = &i
+	}
+}
+
+func (e *Evidence) update(i agent.Instance) {
+	if !e.counts(i) {
+		return
+	}
+	if _, seen := e.Baseline[i.ID]; !seen {
+		e.Baseline[i.ID] = i.Restarts
+	}
+	e.Instances[i.ID] = i
+}
+
+// counts tells whether the instance runs the release that is judged.
+func (e *Evidence) counts(i agent.Instance) bool {
+	return e.Release != nil && slices.ContainsFunc(e.Release.Artifacts, i.Runs)
+}
+
+func (e *Evidence) oneShot(i agent.Instance) bool {
+	return slices.ContainsFunc(e.Release.Artifacts, func(a agent.Artifact) bool { return a.Name == i.Artifact && a.OneShot })
+}
+
+// settle starts or stops the clock of continuous health.
+func (e *Evidence) settle(at time.Time) {
+	switch {
+	case e.Amiss() != "":
+		e.HealthySince = time.Time{}
+	case e.HealthySince.IsZero():
+		e.HealthySince = at
+		e.WasHealthy = true
+	}
+}
+
+// Amiss says in one line what keeps the release from being healthy, or "".
+func (e *Evidence) Amiss() string {
+	if !e.Known {
+		return "its instances cannot be seen"
+	}
+	for _, a := range e.Release.Artifacts {
+		if text := e.artifactAmiss(a); text != "" {
+			return text
+		}
+	}
+	for _, gate := range slices.Sorted(maps.Keys(e.Probes)) {
+		switch p := e.Probes[gate]; {
+		case p.Last.Gate == "":
+			return gate + " probe has not answered yet"
+		case !p.Last.Passed:
+			return fmt.Sprintf("%s probe: %s", gate, p.Last.Detail)
+		}
+	}
+	return ""
+}
+
+func (e *Evidence) artifactAmiss(a agent.Artifact) string {
+	if a.OneShot {
+		return e.oneShotAmiss(a)
+	}
+	running := 0
+	for _, i := range e.sorted() {
+		if !i.Runs(a) {
+			continue
+		}
+		switch {
+		case i.Phase != agent.PhaseRunning:
+			return fmt.Sprintf("%s is %s%s", i.Name, i.Phase, exitText(i))
+		case i.Health == agent.HealthStarting:
+			return i.Name + " is still starting, says its HEALTHCHECK"
+		case i.Health == agent.HealthUnhealthy:
+			return strings.TrimSuffix(fmt.Sprintf("%s is unhealthy, says its HEALTHCHECK: %s", i.Name, i.HealthOutput), ": ")
+		}
+		running++
+	}
+	if running < a.Count {
+		return fmt.Sprintf("%s runs %d of %d instances", a.Name, running, a.Count)
+	}
+	return ""
+}
+
+func (e *Evidence) oneShotAmiss(a agent.Artifact) string {
+	for _, i := range e.sorted() {
+		if i.Runs(a) && i.Phase == agent.PhaseRunning {
+			return i.Name + " has not finished yet"
+		}
+	}
+	return ""
+}
+
+// Checked tells whether anything but running instances proves health.
+func (e *Evidence) Checked() bool {
+	if len(e.Probes) > 0 {
+		return true
+	}
+	for _, i := range e.Instances {
+		if i.Health != agent.HealthNone && i.Health != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// Budget is the longest time that the instances' own checks may need to prove
+// health.
+func (e *Evidence) Budget() time.Duration {
+	var longest time.Duration
+	for _, i := range e.Instances {
+		longest = max(longest, i.HealthBudget)
+	}
+	return longest
+}
+
+// Down tells that nothing of the release runs because somebody asked for it.
+func (e *Evidence) Down() bool {
+	if !e.Known || len(e.Stopped) == 0 {
+		return false
+	}
+	for _, i := range e.Instances {
+		if !e.oneShot(i) && !e.Stopped[i.ID] {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Evidence) sorted() []agent.Instance {
+	return slices.SortedFunc(maps.Values(e.Instances), func(a, b agent.Instance) int {
+		return strings.Compare(a.Name+a.ID, b.Name+b.ID)
+	})
+}
+
+func exitText(i agent.Instance) string {
+	if i.Phase != agent.PhaseExited && i.Phase != agent.PhaseRestarting {
+		return ""
+	}
+	if i.OOMKilled {
+		return ", killed for lack of memory"
+	}
+	return fmt.Sprintf(", exit code %d", i.ExitCode)
+}
