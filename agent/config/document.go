@@ -38,19 +38,21 @@ func parse(path string, data []byte) (*document, *agent.Fault) {
 	doc.root = table{doc: doc, line: 1}
 	meta, err := toml.Decode(string(data), &doc.root.keys)
 	if err != nil {
-		return nil, syntaxFault(path, err)
+		return nil, syntaxFault(path, string(data), err)
 	}
 	doc.meta = meta
 	return doc, nil
 }
 
-func syntaxFault(path string, err error) *agent.Fault {
+func syntaxFault(path, text string, err error) *agent.Fault {
 	fault := &agent.Fault{File: path, Message: err.Error(), Hint: "strings are quoted, lists are in [ ], a table begins with [name] on a line of its own"}
 	parseErr, ok := errors.AsType[toml.ParseError](err)
 	if !ok {
 		return fault
 	}
-	fault.Line, fault.Message = parseErr.Position.Line, "this is not TOML: "+lowerFirst(parseErr.Message)
+	// The parser's own line is one too many where it stumbles over a line's end.
+	fault.Line = strings.Count(text[:min(parseErr.Position.Start, len(text))], "\n") + 1
+	fault.Message = "this is not TOML: " + lowerFirst(parseErr.Message)
 	if strings.Contains(parseErr.Message, "already been defined") {
 		fault.Message, fault.Hint = lowerFirst(parseErr.Message), "keep one of the two"
 	}

@@ -60,15 +60,6 @@ func web(t *testing.T, lines string) (*Config, agent.Faults) {
 	return Load(install(t, dir, "[service.web]\ncompose_file = \"compose.yml\"\n"+lines))
 }
 
-func goodWeb(t *testing.T, lines string) agent.Service {
-	t.Helper()
-	cfg, faults := web(t, lines)
-	if all := append(faults, cfg.Faults()...); len(all) != 0 || len(cfg.Services) != 1 {
-		t.Fatalf("got faults:\n%v\nwant none", all)
-	}
-	return cfg.Services[0]
-}
-
 func TestLeastThatWorks(t *testing.T) {
 	dir := t.TempDir()
 	touch(t, filepath.Join(dir, "compose.yml"))

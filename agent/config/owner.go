@@ -19,17 +19,21 @@ type trust struct {
 	writers map[uint32]bool // may write compose files: admins, and group docker
 }
 
-// newTrust trusts root, group docker and, where the agent does not run as root,
-// the user who tries it out.
 func newTrust() *trust {
-	t := &trust{accounts: readAccounts("/etc/passwd", "/etc/group"), admins: map[uint32]bool{0: true}}
-	t.admins[uint32(os.Geteuid())] = true
+	return newTrustOf(readAccounts("/etc/passwd", "/etc/group"), uint32(os.Geteuid()))
+}
+
+// newTrustOf trusts root, group docker and, where the agent does not run as
+// root, the user who tries it out.
+func newTrustOf(a accounts, self uint32) *trust {
+	t := &trust{accounts: a, admins: map[uint32]bool{0: true, self: true}}
 	t.writers = maps.Clone(t.admins)
 	for gid, name := range t.groups {
-		if name == "docker" {
-			for _, uid := range t.members[gid] {
-				t.writers[uid] = true
-			}
+		if name != "docker" {
+			continue
+		}
+		for _, uid := range t.members[gid] {
+			t.writers[uid] = true
 		}
 	}
 	return t
