@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math/big"
 	"net"
 	"net/http"
@@ -83,7 +84,10 @@ func (o RegistryOptions) start(dir string) (*Registry, error) {
 		return nil, fmt.Errorf("starting the registry: %w", err)
 	}
 	r := &Registry{Host: listener.Addr().String(), dir: dir, app: handlers.NewApp(context.Background(), config)}
-	r.server = &http.Server{Handler: http.HandlerFunc(r.serve), ReadHeaderTimeout: time.Minute}
+	r.server = &http.Server{
+		Handler: http.HandlerFunc(r.handle), ReadHeaderTimeout: time.Minute,
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
 	if o.TLS {
 		certificate, ca, err := selfSigned()
 		if err != nil {
@@ -136,7 +140,8 @@ func (r *Registry) Forget() {
 	r.requests = nil
 }
 
-// Intercept lets answer stand in for the registry until Intercept(nil).
+// Intercept lets answer stand in for the registry until Intercept(nil). It may
+// pass a request on to Serve.
 func (r *Registry) Intercept(answer http.HandlerFunc) {
 	if answer == nil {
 		r.intercept.Store(nil)
@@ -148,7 +153,7 @@ func (r *Registry) Intercept(answer http.HandlerFunc) {
 // Lose makes the registry deny that it has a blob, as after a bad clean-up.
 func (r *Registry) Lose(digest string) { r.lost.Store(digest, true) }
 
-func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
+func (r *Registry) handle(w http.ResponseWriter, req *http.Request) {
 	r.mu.Lock()
 	r.requests = append(r.requests, Request{req.Method, req.URL.Path, req.UserAgent()})
 	r.mu.Unlock()
@@ -156,6 +161,11 @@ func (r *Registry) serve(w http.ResponseWriter, req *http.Request) {
 		(*answer)(w, req)
 		return
 	}
+	r.Serve(w, req)
+}
+
+// Serve answers as the registry would that nobody intercepts.
+func (r *Registry) Serve(w http.ResponseWriter, req *http.Request) {
 	if _, lost := r.lost.Load(filepath.Base(req.URL.Path)); lost && req.Method == http.MethodGet {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusNotFound)

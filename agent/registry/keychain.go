@@ -1,0 +1,141 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/docker/cli/cli/config"
+	"github.com/docker/cli/cli/config/configfile"
+	helper "github.com/docker/docker-credential-helpers/client"
+	"github.com/docker/docker-credential-helpers/credentials"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"rollback-agent/agent"
+)
+
+// keychain finds logins where Docker keeps them. The file is read for every
+// login, so that `docker login` needs no restart of the agent.
+type keychain struct {
+	config string
+	source atomic.Pointer[string] // of the last login: for the hint, when it is refused
+}
+
+// Source says where the last login came from: "docker-credential-ecr-login",
+// a file, or "" for none.
+func (k *keychain) Source() string {
+	if s := k.source.Load(); s != nil {
+		return *s
+	}
+	return ""
+}
+
+// Resolve implements [authn.Keychain].
+func (k *keychain) Resolve(target authn.Resource) (authn.Authenticator, error) {
+	return k.ResolveContext(context.Background(), target)
+}
+
+// ResolveContext implements [authn.ContextKeychain]: the credential helper ends
+// with ctx.
+func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (authn.Authenticator, error) {
+	file, err := k.load()
+	if err != nil {
+		return nil, agent.Permanent(fmt.Errorf("reading Docker's config: %w", err))
+	}
+	for _, key := range []string{target.String(), target.RegistryStr()} {
+		if key == name.DefaultRegistry {
+			key = authn.DefaultAuthKey
+		}
+		login, source, err := lookUp(ctx, file, key)
+		if err != nil {
+			return nil, err
+		}
+		if login != (authn.AuthConfig{}) {
+			k.source.Store(&source)
+			return authn.FromConfig(login), nil
+		}
+	}
+	k.source.Store(new(string))
+	return authn.Anonymous, nil
+}
+
+// load takes the config.json itself, or the folder that holds it.
+func (k *keychain) load() (*configfile.ConfigFile, error) {
+	info, err := os.Stat(k.config)
+	if k.config == "" || err == nil && info.IsDir() {
+		return config.Load(k.config)
+	}
+	if err != nil {
+		return nil, err
+	}
+	file, err := os.Open(k.config)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	loaded, err := config.LoadFromReader(file)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", k.config, err)
+	}
+	loaded.Filename = k.config
+	return loaded, nil
+}
+
+// lookUp returns the login for a key, and where it came from. No login is the
+// zero value.
+func lookUp(ctx context.Context, file *configfile.ConfigFile, key string) (login authn.AuthConfig, source string, err error) {
+	program := file.CredentialHelpers[key]
+	if program == "" {
+		program = file.CredentialsStore
+	}
+	if program != "" {
+		program = "docker-credential-" + program
+		login, err := askHelper(ctx, program, key)
+		return login, program, err
+	}
+	found, err := file.GetAuthConfig(key)
+	if err != nil {
+		return authn.AuthConfig{}, "", fmt.Errorf("reading the login for %s: %w", key, err)
+	}
+	return authn.AuthConfig{
+		Username: found.Username, Password: found.Password, Auth: found.Auth,
+		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
+	}, file.Filename, nil
+}
+
+func askHelper(ctx context.Context, program, key string) (authn.AuthConfig, error) {
+	if _, err := exec.LookPath(program); err != nil {
+		err = fmt.Errorf("asking the credential helper %s for %s: %w", program, key, exec.ErrNotFound)
+		return authn.AuthConfig{}, agent.Permanent(agent.WithHint(err,
+			fmt.Sprintf("install %s in %s, or take it out of Docker's config.json", program, filepath.SplitList(os.Getenv("PATH")))))
+	}
+	answer, err := helper.Get(func(args ...string) helper.Program {
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.WaitDelay = time.Second
+		return helperProgram{cmd}
+	}, key)
+	switch {
+	case credentials.IsErrCredentialsNotFound(err):
+		return authn.AuthConfig{}, nil
+	case err != nil:
+		err = fmt.Errorf("asking the credential helper %s for %s: %w", program, key, errors.Join(err, agent.ErrUnreachable))
+		return authn.AuthConfig{}, agent.WithHint(err,
+			fmt.Sprintf("try it as the user that runs the agent: echo %s | %s get", key, program))
+	case answer.Username == "<token>":
+		return authn.AuthConfig{Username: answer.Username, IdentityToken: answer.Secret}, nil
+	}
+	return authn.AuthConfig{Username: answer.Username, Password: answer.Secret}, nil
+}
+
+// helperProgram is a credential helper that ends with a context.
+type helperProgram struct{ cmd *exec.Cmd }
+
+func (p helperProgram) Output() ([]byte, error) { return p.cmd.Output() }
+func (p helperProgram) Input(in io.Reader)      { p.cmd.Stdin = in }

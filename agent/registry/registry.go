@@ -1,0 +1,200 @@
+// Package registry turns an image reference into the digest that its registry
+// serves for it now.
+//
+// Its one promise: asking costs one HEAD request, which no registry counts as a
+// pull, and concurrent questions for one reference share it. Logins are Docker's
+// own (config.json and credential helpers); passwords travel over TLS only, but
+// for loopback and the registries that the config names as insecure.
+//
+// It pulls nothing, remembers no digest and does not repeat a failed question:
+// that is up to whoever asks.
+package registry
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"golang.org/x/sync/singleflight"
+
+	"rollback-agent/agent"
+)
+
+// Options say how registries are asked. The zero value is usable but for Log.
+type Options struct {
+	Log          *slog.Logger
+	Insecure     []string      // "HOST" or "HOST:PORT" that may be spoken to without TLS, or with any certificate
+	DockerConfig string        // config.json or its directory; "" is Docker's own default
+	CertsDir     string        // private CAs: HOST[:PORT]/*.crt; "" is /etc/docker/certs.d
+	UserAgent    string        // "" is rollback-agent
+	Timeout      time.Duration // of one call, login included; 0 is 30 s
+}
+
+// Resolver asks registries. It is safe for concurrent use.
+type Resolver struct {
+	opts   Options
+	flight singleflight.Group
+
+	mu       sync.Mutex
+	sessions map[string]*session // by registry host
+}
+
+// New returns a Resolver that has asked nothing yet.
+func New(opts Options) *Resolver {
+	opts.CertsDir = cmp.Or(opts.CertsDir, "/etc/docker/certs.d")
+	opts.UserAgent = cmp.Or(opts.UserAgent, "rollback-agent")
+	opts.Timeout = cmp.Or(opts.Timeout, 30*time.Second)
+	return &Resolver{opts: opts, sessions: map[string]*session{}}
+}
+
+// Resolve returns the digest ("sha256:…") of the manifest or index that ref
+// names. A reference that is pinned by digest is answered without the network.
+//
+// The error is permanent ([agent.IsPermanent]) where the name is wrong, unknown
+// or not for us to see; it wraps [agent.ErrUnreachable] where the registry could
+// not be asked, and a [BusyError] where it asked for patience.
+func (r *Resolver) Resolve(ctx context.Context, ref string) (string, error) {
+	parsed, err := r.parse(ref)
+	if err != nil {
+		return "", err
+	}
+	if pinned, ok := parsed.(name.Digest); ok {
+		return pinned.DigestStr(), nil
+	}
+	// The request outlives a caller who gives up: others may be waiting for it.
+	shared := context.WithoutCancel(ctx)
+	answer := r.flight.DoChan(parsed.Name(), func() (any, error) { return r.ask(shared, parsed) })
+	select {
+	case <-ctx.Done():
+		return "", fmt.Errorf("resolving %s: %w", ref, context.Cause(ctx))
+	case result := <-answer:
+		if result.Err != nil {
+			return "", fmt.Errorf("resolving %s: %w", ref, result.Err)
+		}
+		return result.Val.(string), nil
+	}
+}
+
+func (r *Resolver) parse(ref string) (name.Reference, error) {
+	parsed, err := name.ParseReference(ref)
+	if err != nil {
+		err = fmt.Errorf("reading the image reference %q: %w", ref, err)
+		return nil, agent.Permanent(agent.WithHint(err, "a reference is [HOST[:PORT]/]NAME[:TAG] in lower case"))
+	}
+	if r.insecure(parsed.Context().RegistryStr()) {
+		return name.ParseReference(ref, name.Insecure)
+	}
+	return parsed, nil
+}
+
+// ask is one question with its own time limit. A login that has gone stale since
+// the last question is renewed once.
+func (r *Resolver) ask(ctx context.Context, ref name.Reference) (string, error) {
+	host := ref.Context().RegistryStr()
+	ctx, cancel := context.WithTimeoutCause(ctx, r.opts.Timeout,
+		fmt.Errorf("%s did not answer within %s", host, r.opts.Timeout))
+	defer cancel()
+	began := time.Now()
+	s, known, err := r.session(host)
+	if err != nil {
+		return "", err
+	}
+	digest, err := s.digest(ctx, ref)
+	if known && refused(err) {
+		r.forget(host, s)
+		if s, _, err = r.session(host); err != nil {
+			return "", err
+		}
+		digest, err = s.digest(ctx, ref)
+	}
+	if err != nil {
+		r.forget(host, s)
+		return "", r.explain(ctx, s, ref, err)
+	}
+	r.opts.Log.Debug("resolved", "ref", ref.Name(), "digest", digest, "took_ms", time.Since(began).Milliseconds())
+	return digest, nil
+}
+
+// digest asks by HEAD, and by GET only where HEAD is refused or answered without
+// a digest.
+func (s *session) digest(ctx context.Context, ref name.Reference) (string, error) {
+	head, err := s.puller.Head(ctx, ref)
+	if err == nil {
+		return head.Digest.String(), nil
+	}
+	if !headRefused(err) {
+		return "", err
+	}
+	got, err := s.puller.Get(ctx, ref)
+	if err != nil {
+		return "", err
+	}
+	return got.Digest.String(), nil
+}
+
+func headRefused(err error) bool {
+	if answer, ok := errors.AsType[*transport.Error](err); ok {
+		return answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusNotImplemented
+	}
+	// go-containerregistry has no type for an answer that lacks its headers.
+	return strings.Contains(err.Error(), "response did not include")
+}
+
+func refused(err error) bool {
+	answer, ok := errors.AsType[*transport.Error](err)
+	return ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
+}
+
+// session returns what is kept between questions to one registry, and whether it
+// was there before.
+func (r *Resolver) session(host string) (s *session, known bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, ok := r.sessions[host]; ok {
+		return s, true, nil
+	}
+	s, err = r.connect(host)
+	if err != nil {
+		return nil, false, err
+	}
+	r.sessions[host] = s
+	return s, false, nil
+}
+
+// forget makes the next question start with a new login and new certificates.
+func (r *Resolver) forget(host string, s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[host] == s {
+		delete(r.sessions, host)
+	}
+	s.transport.CloseIdleConnections()
+}
+
+func (r *Resolver) connect(host string) (*session, error) {
+	inner, err := r.transport(host)
+	if err != nil {
+		return nil, err
+	}
+	logins := &keychain{config: r.opts.DockerConfig}
+	puller, err := remote.NewPuller(
+		remote.WithTransport(&guard{host: host, plain: r.mayBePlain, inner: inner}),
+		remote.WithAuthFromKeychain(logins),
+		remote.WithUserAgent(r.opts.UserAgent),
+		remote.WithRetryPredicate(func(error) bool { return false }),
+		remote.WithRetryStatusCodes(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to ask %s: %w", host, err)
+	}
+	return &session{puller: puller, transport: inner, logins: logins}, nil
+}
