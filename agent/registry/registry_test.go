@@ -99,11 +99,11 @@ func TestTroubleOfTheRegistryIsUnreachable(t *testing.T) {
 	ref, want := tb.Push("app", "v1", testbed.Good)
 	r := newResolver(t, registry.Options{Timeout: time.Second})
 	for name, answer := range map[string]http.HandlerFunc{
-		"503 Service Unavailable":     status(http.StatusServiceUnavailable),
-		"500 Internal Server Error":   status(http.StatusInternalServerError),
-		"did not answer within 200ms": func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() },
-		"EOF":                         func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-		"502 Bad Gateway":             status(http.StatusBadGateway),
+		"503 Service Unavailable":   status(http.StatusServiceUnavailable),
+		"500 Internal Server Error": status(http.StatusInternalServerError),
+		"did not answer within 1s":  func(_ http.ResponseWriter, req *http.Request) { <-req.Context().Done() },
+		"EOF":                       func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+		"502 Bad Gateway":           status(http.StatusBadGateway),
 	} {
 		t.Run(name, func(t *testing.T) {
 			tb.Registry.Intercept(answer)
