@@ -16,7 +16,7 @@ type Plan struct {
 	Action PlanAction `json:"action"`
 	Reason Reason     `json:"reason"`
 	Detail string     `json:"detail"`         // one line for a human
-	Until  time.Time  `json:"until,omitzero"` // of PlanWait
+	Until  time.Time  `json:"until,omitzero"` // when to plan again; zero: when something changes
 }
 
 // PlanAction is the verb of a plan.

@@ -23,9 +23,9 @@ func (c *cycle) rollBack(ctx context.Context) (move, error) {
 	if err := c.chooseRestored(ctx); err != nil {
 		return c.failed(agent.ReasonNoTarget, err), nil
 	}
-	err := c.persevere(ctx, c.dep.Deadlines.Rollback, c.restoreAgain, nil)
+	err := c.restore(ctx)
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return move{}, context.Cause(ctx)
 	case errors.Is(err, agent.ErrSourceMissing):
 		m := c.failed(agent.ReasonSourceMissing, fmt.Errorf("%w; nothing was torn down", err))
@@ -151,39 +151,43 @@ func newestStable(releases []agent.Release, quarantine []agent.Quarantined, leav
 	return unverified
 }
 
-// restoreAgain is worth repeating for almost any reason: the way back has no
-// other way out.
-func (c *cycle) restoreAgain(ctx context.Context) error {
-	err := c.restore(ctx)
+// restore fetches first: only when the old release is known to be here is the new
+// one torn down.
+func (c *cycle) restore(ctx context.Context) error {
+	deadline := c.dep.Deadlines.Rollback
+	var rel agent.Release
+	err := c.persevere(ctx, deadline, func(ctx context.Context) (err error) {
+		rel, err = c.Target.Fetch(ctx, c.svc, c.restored, nil)
+		return lastWayOut(err)
+	}, nil)
+	if err != nil {
+		return err
+	}
+	record := c.record
+	if err := c.persist(ctx, agent.Entry{Service: &record, Releases: []agent.Release{rel}}); err != nil {
+		return err
+	}
+	c.restored = rel
+	c.endProbes()
+	c.judgeRelease(&c.restored, agent.Counters{})
+	return c.persevere(ctx, deadline, func(ctx context.Context) error {
+		ctx, cancel := graceful(ctx, applyGrace)
+		defer cancel()
+		return lastWayOut(c.Target.Apply(ctx, c.svc, rel, 100))
+	}, nil)
+}
+
+// lastWayOut makes almost any error worth a repetition: the way back has no other
+// way out.
+func lastWayOut(err error) error {
 	if err == nil || errors.Is(err, agent.ErrSourceMissing) || errors.Is(err, agent.ErrPreflight) {
 		return err
 	}
 	return again{err}
 }
 
-// restore fetches first: only when the old release is known to be here is the new
-// one torn down.
-func (c *cycle) restore(ctx context.Context) error {
-	ctx, cancel := graceful(ctx, applyGrace)
-	defer cancel()
-	rel, err := c.Target.Fetch(ctx, c.svc, c.restored, nil)
-	if err != nil {
-		return err
-	}
-	if _, err := c.Recorder.Record(agent.Entry{Releases: []agent.Release{rel}}); err != nil {
-		return fmt.Errorf("recording what was fetched: %w", err)
-	}
-	c.restored = rel
-	if c.evidence == nil || c.evidence.Release != &c.restored {
-		c.judgeRelease(&c.restored, agent.Counters{})
-	}
-	return c.Target.Apply(ctx, c.svc, c.restored, 100)
-}
-
 // proveRestored keeps the health gate for what was put back.
 func (c *cycle) proveRestored(ctx context.Context) (move, error) {
-	c.endProbes()
-	c.judgeRelease(&c.restored, agent.Counters{})
 	c.look(&c.restored)
 	fullLook := c.fullLook(c.dep.Deadlines.Rollback)
 	for {

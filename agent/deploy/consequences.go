@@ -39,6 +39,9 @@ func (c *cycle) consequences(next agent.Deployment, m move) agent.Entry {
 		c.rolledBack(&entry, &record, next)
 	case agent.StateRollbackFailed:
 		record.Critical = true
+		if next.Restored != 0 && next.Serving == agent.ServingOld {
+			record.Serving = next.Restored
+		}
 		record.Pause = &agent.Pause{At: next.EndedAt, By: "agent", Reason: agent.ReasonRollbackFailed, Note: m.detail}
 	case agent.StateFailed:
 		c.failedRelease(&entry, m)

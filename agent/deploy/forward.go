@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rollback-agent/agent"
@@ -29,12 +30,10 @@ func (c *cycle) fetch(ctx context.Context) (move, error) {
 	c.dirty = c.dirty || c.resumed // what is wanted may have changed while nobody looked
 	err := c.overtaken(ctx)
 	if err == nil {
-		err = c.turn(ctx, c.Limits.fetches, c.overtaken, func() error {
-			return c.persevere(ctx, c.dep.Deadlines.Fetch, c.prepare, c.overtaken)
-		})
+		err = c.turn(ctx, c.Limits.fetches, c.overtaken, func() error { return c.prepare(ctx) })
 	}
 	switch {
-	case ctx.Err() != nil:
+	case err != nil && ctx.Err() != nil:
 		return move{}, context.Cause(ctx)
 	case c.cancelled != nil:
 		return move{to: agent.StateCancelled, reason: agent.ReasonCancelled, detail: "cancelled by " + c.cancelled.Actor}, nil
@@ -44,10 +43,10 @@ func (c *cycle) fetch(ctx context.Context) (move, error) {
 		return c.superseded(agent.ReasonNewer, "something newer is wanted"), nil
 	case errors.Is(err, errBefore):
 		return c.failed(agent.ReasonBeforeDeploy, err), nil
-	case errors.Is(err, errUnresolvable):
-		return c.failed(agent.ReasonUnresolvable, err), nil
 	case errors.Is(err, errDeadline):
 		return c.failed(agent.ReasonFetchDeadline, err), nil
+	case errors.Is(err, errUnresolvable):
+		return c.failed(agent.ReasonUnresolvable, err), nil
 	case err != nil:
 		return c.failed(agent.ReasonFetchFailed, err), nil
 	}
@@ -57,51 +56,61 @@ func (c *cycle) fetch(ctx context.Context) (move, error) {
 	return move{to: agent.StateApplying, reason: agent.ReasonFetched}, nil
 }
 
-// prepare resolves, fetches, records what was learned, and asks the service's
+// prepare resolves and fetches, records what was learned, and asks the service's
 // own command for leave.
 func (c *cycle) prepare(ctx context.Context) error {
-	rel := c.to
-	if err := c.resolve(ctx, &rel); err != nil {
+	var rel agent.Release
+	err := c.persevere(ctx, c.dep.Deadlines.Fetch, func(ctx context.Context) (err error) {
+		if rel, err = c.resolve(ctx, c.to); err == nil {
+			rel, err = c.Target.Fetch(ctx, c.svc, rel, nil)
+		}
 		return err
-	}
-	rel, err := c.Target.Fetch(ctx, c.svc, rel, nil)
+	}, c.overtaken)
 	if err != nil {
 		return err
 	}
-	dep := c.dep
-	dep.Artifacts, dep.Fingerprint = rel.Artifacts, rel.Fingerprint
-	record := c.record
-	if record.Wanted == c.dep.Fingerprint {
-		record.Wanted = rel.Fingerprint
+	if err := c.learn(ctx, rel); err != nil {
+		return err
 	}
-	if _, err := c.Recorder.Record(agent.Entry{Deployment: &dep, Service: &record, Releases: []agent.Release{rel}}); err != nil {
-		return fmt.Errorf("recording what was fetched: %w", err)
-	}
-	c.to, c.dep, c.record = rel, dep, record
 	if c.Before == nil || len(c.svc.BeforeDeploy) == 0 {
 		return nil
 	}
-	if err := c.Before(ctx, c.svc); err != nil {
+	if err := c.during(ctx, func(ctx context.Context) error { return c.Before(ctx, c.svc) }, c.overtaken); err != nil {
 		return fmt.Errorf("%w: %w", errBefore, err)
 	}
 	return nil
 }
 
+// learn records what resolving and fetching have found out, before anything is
+// applied.
+func (c *cycle) learn(ctx context.Context, rel agent.Release) error {
+	dep, record := c.dep, c.record
+	dep.Artifacts, dep.Fingerprint = rel.Artifacts, rel.Fingerprint
+	if record.Wanted == c.dep.Fingerprint {
+		record.Wanted = rel.Fingerprint
+	}
+	if err := c.persist(ctx, agent.Entry{Deployment: &dep, Service: &record, Releases: []agent.Release{rel}}); err != nil {
+		return err
+	}
+	c.to, c.dep = rel, dep
+	return nil
+}
+
 // resolve gives a digest to what had none when the deployment was made.
-func (c *cycle) resolve(ctx context.Context, rel *agent.Release) error {
-	rel.Artifacts = append([]agent.Artifact(nil), rel.Artifacts...)
+func (c *cycle) resolve(ctx context.Context, rel agent.Release) (agent.Release, error) {
+	rel.Artifacts = slices.Clone(rel.Artifacts)
 	for i, a := range rel.Artifacts {
 		if a.Digest != "" {
 			continue
 		}
 		digest, err := c.digest(ctx, a)
 		if err != nil {
-			return fmt.Errorf("%w: %w", errUnresolvable, err)
+			return rel, fmt.Errorf("%w: %w", errUnresolvable, err)
 		}
 		rel.Artifacts[i].Digest = digest
 	}
 	rel.Fingerprint = agent.Fingerprint(rel.Artifacts, rel.ConfigHash)
-	return nil
+	return rel, nil
 }
 
 // overtaken tells whether the fetch has lost its purpose.
@@ -163,11 +172,16 @@ func (c *cycle) applyNow(ctx context.Context) error {
 }
 
 // graceful outlives its parent by grace, so that a step that must not be cut
-// short can end.
+// short can end when the agent is told to stop. A deadline is a deadline.
 func graceful(parent context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(parent))
 	stop := context.AfterFunc(parent, func() {
-		time.AfterFunc(grace, func() { cancel(context.Cause(parent)) })
+		cause := context.Cause(parent)
+		if errors.Is(cause, errDeadline) {
+			cancel(cause)
+			return
+		}
+		time.AfterFunc(grace, func() { cancel(cause) })
 	})
 	return ctx, func() { stop(); cancel(nil) }
 }
@@ -185,9 +199,7 @@ func (c *cycle) verify(ctx context.Context) (move, error) {
 		if err := c.pump(ctx, again); err != nil {
 			return move{}, err
 		}
-		if err := c.tellWaiting(ctx); err != nil {
-			return move{}, err
-		}
+		c.newer(ctx) // news waits for the end of the gate; who asks for what is under way is answered
 	}
 }
 

@@ -13,7 +13,7 @@ func (c *cycle) look(rel *agent.Release) {
 	if c.evidence == nil || c.evidence.Release != rel {
 		c.judgeRelease(rel, c.dep.Counters)
 	}
-	if c.stopProbes == nil && c.Probe != nil && len(c.svc.Health.Gates()) > 0 {
+	if c.stopProbes == nil {
 		c.stopProbes = c.startProbes(c.svc)
 	}
 }

@@ -115,6 +115,22 @@ func (w *Worker) idleHealth(ctx context.Context) {
 	w.note(ctx, record, nil)
 }
 
+// recovery is when health after a failed rollback will have lasted long enough.
+func (w *Worker) recovery() time.Time {
+	if !w.record.Critical || w.evidence == nil || w.evidence.HealthySince.IsZero() {
+		return time.Time{}
+	}
+	return w.evidence.HealthySince.Add(w.svc.MinHealthyTime)
+}
+
+// sooner is the earlier of two times, of which either may be never.
+func sooner(a, b time.Time) time.Time {
+	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
+		return b
+	}
+	return a
+}
+
 func (w *Worker) note(ctx context.Context, record agent.ServiceRecord, event *agent.Event) {
 	if err := w.persist(ctx, agent.Entry{Service: &record, Event: event}); err != nil && !errors.Is(err, context.Canceled) {
 		w.Log.Warn("the service's record could not be written", "service", w.svc.Name, "error", err)

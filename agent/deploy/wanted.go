@@ -118,22 +118,13 @@ func (c *cycle) newer(ctx context.Context) bool {
 		return false
 	}
 	if len(c.pending) > 0 {
+		c.again = true
 		return true
 	}
 	if c.wanted.fingerprint == c.record.Wanted {
 		return false
 	}
 	plan, err := c.planNow(request{})
+	c.again = c.again || err != nil || plan.Action != agent.PlanSkip
 	return err == nil && (plan.Action == agent.PlanDeploy || plan.Action == agent.PlanAdopt)
-}
-
-// tellWaiting notices news that has to wait for the end of this deployment.
-func (c *cycle) tellWaiting(ctx context.Context) error {
-	if !c.dirty {
-		return nil
-	}
-	if c.newer(ctx) {
-		c.again = true
-	}
-	return nil
 }

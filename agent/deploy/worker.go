@@ -138,7 +138,7 @@ func (w *Worker) work(ctx context.Context) error {
 			continue
 		}
 		for !w.dirty && len(w.pending) == 0 && (again.IsZero() || time.Now().Before(again)) {
-			if err := w.pump(ctx, again); err != nil {
+			if err := w.pump(ctx, sooner(again, w.recovery())); err != nil {
 				return err
 			}
 			w.idleHealth(ctx)
@@ -192,7 +192,9 @@ func (w *Worker) fold(o agent.Observation) {
 	}
 }
 
-// during runs f while the pump goes on, and returns when f has returned. check is
+// during runs f while the pump goes on, and returns when f has returned. f has a
+// goroutine of its own: it gives its results back and leaves the worker's fields
+// to their owner. check is
 // asked after every event; its error cancels f and is returned instead. check may
 // be nil.
 func (w *Worker) during(ctx context.Context, f func(context.Context) error, check func(context.Context) error) error {
@@ -334,6 +336,9 @@ func (w *Worker) written(asked, got agent.Entry) error {
 
 // startProbes runs the service's own probes until stop is called.
 func (w *Worker) startProbes(svc agent.Service) (stop func()) {
+	if w.Probe == nil || len(svc.Health.Gates()) == 0 {
+		return func() {}
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

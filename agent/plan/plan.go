@@ -95,7 +95,7 @@ func paused(in Input, now time.Time) (agent.Plan, bool) {
 	if !p.Until.IsZero() {
 		until = p.Until.Format(time.RFC3339)
 	}
-	return skip(agent.ReasonPaused, "paused by %s until %s", p.By, until)
+	return agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonPaused, Detail: "paused by " + p.By + " until " + until, Until: p.Until}, true
 }
 
 func quarantined(in Input, _ time.Time) (agent.Plan, bool) {
