@@ -51,7 +51,7 @@ func syntaxFault(path, text string, err error) *agent.Fault {
 		return fault
 	}
 	// The parser's own line is one too many where it stumbles over a line's end.
-	fault.Line = strings.Count(text[:min(parseErr.Position.Start, len(text))], "\n") + 1
+	fault.Line = strings.Count(text[:max(0, min(parseErr.Position.Start, len(text)))], "\n") + 1
 	fault.Message = "this is not TOML: " + lowerFirst(parseErr.Message)
 	if strings.Contains(parseErr.Message, "already been defined") {
 		fault.Message, fault.Hint = lowerFirst(parseErr.Message), "keep one of the two"
