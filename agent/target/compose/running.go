@@ -1,0 +1,284 @@
+package compose
+
+import (
+	"cmp"
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/compose/v5/pkg/api"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
+
+	"rollback-agent/agent"
+)
+
+// configLabel is put on containers whose config-hash label the model alone does
+// not give, because Compose hashes other containers' IDs into it.
+const configLabel = "rollback-agent.config"
+
+// The engine's own defaults of a health check.
+const (
+	defaultInterval = 30 * time.Second
+	defaultTimeout  = 30 * time.Second
+	defaultRetries  = 3
+)
+
+// Running reports the containers of a service. It works from labels: the compose
+// files may be broken, or gone.
+func (t *Target) Running(ctx context.Context, svc agent.Service) (agent.Running, error) {
+	e, id, err := t.whoIs(ctx, svc)
+	if err != nil || id.project == "" {
+		return agent.Running{}, err
+	}
+	return e.running(ctx, id)
+}
+
+// whoIs returns who a service is, without loading its files where that is known.
+// The project is "" when nothing of the service can exist.
+func (t *Target) whoIs(ctx context.Context, svc agent.Service) (*engine, identity, error) {
+	e, err := t.engine(svc)
+	if err != nil {
+		return nil, identity{}, err
+	}
+	if id, ok := t.recall(svc); ok {
+		return e, id, nil
+	}
+	id, err := t.identify(ctx, e, svc)
+	if err != nil {
+		return e, id, err
+	}
+	if m, err := load(ctx, svc, id); err == nil {
+		id.project, id.unit, id.oneShots = m.project.Name, m.unit, m.oneShots
+		t.remember(svc, id)
+		return e, id, nil
+	}
+	if len(svc.Compose.Services) > 0 {
+		id.unit = svc.Compose.Services
+	}
+	return e, id, nil
+}
+
+// running lists and inspects the containers of an identity.
+func (e *engine) running(ctx context.Context, id identity) (agent.Running, error) {
+	list, err := e.containers(ctx, id)
+	if err != nil {
+		return agent.Running{}, err
+	}
+	images := newImageCache(e)
+	found := make([]*agent.Instance, len(list))
+	var running agent.Running
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, c := range list {
+		if replaces(c) && c.State != container.StateRunning {
+			running.Residue = append(running.Residue, nameOf(c))
+			continue
+		}
+		group.Go(func() (err error) {
+			found[i], err = e.instance(groupCtx, c.ID, images)
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return agent.Running{}, err
+	}
+	living := map[string]bool{}
+	for _, c := range list {
+		living[c.ID] = true
+	}
+	for i, instance := range found {
+		if instance == nil {
+			continue
+		}
+		if parent := namespaceOf(list[i]); parent != "" && !living[parent] && !e.lives(ctx, parent) {
+			instance.Config += " in the namespace of a container that is gone"
+		}
+		running.Instances = append(running.Instances, *instance)
+	}
+	return running, nil
+}
+
+// containers lists the service's containers, in any state, by name.
+func (e *engine) containers(ctx context.Context, id identity) ([]container.Summary, error) {
+	ctx, cancel := ask(ctx)
+	defer cancel()
+	list, err := e.client.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", api.ProjectLabel+"="+id.project),
+	})
+	if err != nil {
+		return nil, e.wrap(ctx, err, "listing the containers of project %q", id.project)
+	}
+	own := slices.DeleteFunc(list.Items, func(c container.Summary) bool {
+		return !id.owns(c.Labels) || c.State == container.StateRemoving
+	})
+	slices.SortFunc(own, func(a, b container.Summary) int { return cmp.Compare(nameOf(a), nameOf(b)) })
+	return own, nil
+}
+
+// owns tells whether a container with these labels is an instance of the
+// service: neither of another compose service, nor a one-off, nor a hook.
+func (id identity) owns(labels map[string]string) bool {
+	if labels[api.ProjectLabel] != id.project || labels[api.OneoffLabel] == "True" || labels[api.HookLabel] != "" || labels[api.ConfigHashLabel] == "" {
+		return false
+	}
+	return id.unit == nil || slices.Contains(id.unit, labels[api.ServiceLabel])
+}
+
+var replacingName = regexp.MustCompile(`^[0-9a-f]{12}_`)
+
+// replaces tells whether a container still has the name that Compose gives it
+// while it takes another's place.
+func replaces(c container.Summary) bool { return replacingName.MatchString(nameOf(c)) }
+
+func nameOf(c container.Summary) string {
+	for _, name := range c.Names {
+		if strings.Count(name, "/") == 1 { // the others are links
+			return strings.TrimPrefix(name, "/")
+		}
+	}
+	return c.ID
+}
+
+// namespaceOf returns the container whose network a container is in, "" for its
+// own.
+func namespaceOf(c container.Summary) string {
+	parent, _ := strings.CutPrefix(c.HostConfig.NetworkMode, "container:")
+	if parent == c.HostConfig.NetworkMode {
+		return ""
+	}
+	return parent
+}
+
+func (e *engine) lives(ctx context.Context, containerID string) bool {
+	ctx, cancel := ask(ctx)
+	defer cancel()
+	_, err := e.client.ContainerInspect(ctx, containerID, client.ContainerInspectOptions{})
+	return !errdefs.IsNotFound(err)
+}
+
+// instance inspects one container. It is nil when the container is gone.
+func (e *engine) instance(ctx context.Context, containerID string, images *imageCache) (*agent.Instance, error) {
+	ctx, cancel := ask(ctx)
+	defer cancel()
+	result, err := e.client.ContainerInspect(ctx, containerID, client.ContainerInspectOptions{})
+	if errdefs.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, e.wrap(ctx, err, "inspecting container %.12s", containerID)
+	}
+	c := result.Container
+	i := describeContainer(c)
+	i.Digests, err = images.digests(ctx, c.Image)
+	if c.ImageManifestDescriptor != nil {
+		i.Digests = append(i.Digests, c.ImageManifestDescriptor.Digest.String())
+	}
+	return &i, err
+}
+
+func describeContainer(c container.InspectResponse) agent.Instance {
+	i := agent.Instance{
+		ID:       c.ID,
+		Name:     strings.TrimPrefix(c.Name, "/"),
+		Artifact: c.Config.Labels[api.ServiceLabel],
+		Ref:      c.Config.Image,
+		Local:    c.Image,
+		Config:   cmp.Or(c.Config.Labels[configLabel], c.Config.Labels[api.ConfigHashLabel]),
+		Restarts: c.RestartCount,
+		Health:   agent.HealthNone,
+	}
+	i.CreatedAt = parseTime(c.Created)
+	if c.State != nil {
+		i.Phase = phaseOf(c.State)
+		i.ExitCode = c.State.ExitCode
+		i.OOMKilled = c.State.OOMKilled
+		i.StartedAt, i.FinishedAt = parseTime(c.State.StartedAt), parseTime(c.State.FinishedAt)
+		i.Health, i.HealthOutput = healthOf(c.State.Health)
+	}
+	if i.Health != agent.HealthNone {
+		i.HealthBudget = budgetOf(c.Config.Healthcheck)
+	}
+	if c.HostConfig != nil {
+		i.WillRestart = willRestart(c.HostConfig.RestartPolicy, i)
+	}
+	return i
+}
+
+func phaseOf(s *container.State) agent.Phase {
+	switch s.Status {
+	case container.StateRunning:
+		return agent.PhaseRunning
+	case container.StateRestarting:
+		return agent.PhaseRestarting
+	case container.StatePaused:
+		return agent.PhasePaused
+	case container.StateCreated:
+		return agent.PhaseCreated
+	}
+	return agent.PhaseExited
+}
+
+func healthOf(h *container.Health) (agent.HealthState, string) {
+	if h == nil {
+		return agent.HealthNone, ""
+	}
+	output := ""
+	if len(h.Log) > 0 {
+		output = clip(strings.TrimSpace(h.Log[len(h.Log)-1].Output), 1024)
+	}
+	switch h.Status {
+	case container.Healthy:
+		return agent.HealthHealthy, output
+	case container.Unhealthy:
+		return agent.HealthUnhealthy, output
+	case container.Starting:
+		return agent.HealthStarting, output
+	}
+	return agent.HealthNone, output
+}
+
+// budgetOf is the longest time the check may need to prove health.
+func budgetOf(h *container.HealthConfig) time.Duration {
+	if h == nil {
+		return 0
+	}
+	interval, timeout := cmp.Or(h.Interval, defaultInterval), cmp.Or(h.Timeout, defaultTimeout)
+	return h.StartPeriod + time.Duration(cmp.Or(h.Retries, defaultRetries))*(interval+timeout)
+}
+
+// willRestart tells whether a restart policy stands behind the instance as it is
+// now: `on-failure` does nothing after exit 0, or when its count is used up.
+func willRestart(p container.RestartPolicy, i agent.Instance) bool {
+	switch p.Name {
+	case container.RestartPolicyAlways, container.RestartPolicyUnlessStopped:
+		return true
+	case container.RestartPolicyOnFailure:
+		if i.Phase == agent.PhaseExited && i.ExitCode == 0 {
+			return false
+		}
+		return p.MaximumRetryCount == 0 || i.Restarts < p.MaximumRetryCount
+	}
+	return false
+}
+
+// parseTime reads the engine's times; its zero is the year 1.
+func parseTime(text string) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, text)
+	if err != nil || at.Year() <= 1 {
+		return time.Time{}
+	}
+	return at
+}
+
+// clip cuts a text to at most n bytes, at the end of a character.
+func clip(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	return strings.ToValidUTF8(text[:n], "") + "…"
+}
