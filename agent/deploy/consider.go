@@ -181,7 +181,7 @@ func (w *Worker) drive(ctx context.Context, c *cycle) error {
 		return err
 	}
 	w.open = nil
-	w.dirty = w.dirty || c.again
+	w.dirty = true // there is a new truth to plan from
 	w.watchServing()
 	w.retain(ctx, nil)
 	w.publish()
@@ -305,9 +305,14 @@ func (w *Worker) resume(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	present := w.svc
+	w.svc = c.dep.Config
+	defer func() { w.svc = present }()
 	return w.drive(ctx, c)
 }
 
+// reopen makes the cycle of a recorded deployment. It ends under the config that
+// began it; the worker that follows has the present one.
 func (w *Worker) reopen(ctx context.Context, dep agent.Deployment) (*cycle, error) {
 	to, err := w.Recorder.Release(dep.Service, dep.To)
 	if err != nil {

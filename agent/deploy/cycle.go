@@ -20,7 +20,6 @@ type cycle struct {
 	source     agent.Release  // what restored restores
 	resumed    bool           // the state was entered by a process that is gone
 	force      bool           // a human insists
-	again      bool           // something newer waits for the end
 	stopProbes func()
 
 	cancelled *agent.Order // by a human, while nothing was touched yet

@@ -489,9 +489,11 @@ func TestForeignChangeEndsTheDeployment(t *testing.T) {
 		w.until(agent.StateVerifying)
 		w.engine.Serve(service, []agent.Artifact{{Name: "app", Ref: "app:v7", Digest: "sha256:v7", Count: 1}}, "theirs")
 		d := w.settle()
-		if d.State != agent.StateSuperseded && d.Kind != agent.KindAdopt {
-			t.Errorf("got %s %s, want superseded: never a fight", d.Kind, d.State)
+		if d.Kind != agent.KindAdopt || d.Serving != agent.ServingNew {
+			t.Errorf("got %s serving %q, want what is theirs adopted", d.Kind, d.Serving)
 		}
+		before, _ := w.store.Deployment(d.ID - 1)
+		w.ended(before, agent.StateSuperseded, agent.ReasonForeign)
 		w.runs("v7", "theirs")
 	})
 }

@@ -45,6 +45,8 @@ func (w *Worker) Order(ctx context.Context, order agent.Order) (agent.Receipt, e
 	r := request{order: order, reply: make(chan answer, 1)}
 	select {
 	case w.orders <- r:
+	case <-w.ended:
+		return agent.Receipt{}, errEnded
 	case <-ctx.Done():
 		return agent.Receipt{}, context.Cause(ctx)
 	}
@@ -156,20 +158,4 @@ func (w *Worker) answerPending(receipt agent.Receipt) {
 		r.answer(receipt)
 	}
 	w.pending = nil
-}
-
-// refuse answers everybody who still waits when the worker ends.
-func (w *Worker) refuse(err error) {
-	for {
-		select {
-		case r := <-w.orders:
-			r.refuse(err)
-		default:
-			for _, r := range w.pending {
-				r.refuse(err)
-			}
-			w.pending = nil
-			return
-		}
-	}
 }

@@ -110,7 +110,6 @@ func (c *cycle) newer(ctx context.Context) bool {
 	}
 	c.dirty = false
 	if err := c.lookAtWanted(ctx); err != nil || c.wanted.invalid != nil {
-		c.again = true // it is told, or asked again, when this deployment has ended
 		return false
 	}
 	if c.wanted.fingerprint == c.dep.Fingerprint {
@@ -118,13 +117,11 @@ func (c *cycle) newer(ctx context.Context) bool {
 		return false
 	}
 	if len(c.pending) > 0 {
-		c.again = true
 		return true
 	}
 	if c.wanted.fingerprint == c.record.Wanted {
 		return false
 	}
 	plan, err := c.planNow(request{})
-	c.again = c.again || err != nil || plan.Action != agent.PlanSkip
 	return err == nil && (plan.Action == agent.PlanDeploy || plan.Action == agent.PlanAdopt)
 }

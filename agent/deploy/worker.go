@@ -29,7 +29,7 @@ var (
 	errUnresolvable = errors.New("resolving an image")
 	errBefore       = errors.New("before_deploy")
 	errNoTarget     = errors.New("there is no stable release to go back to")
-	errStopped      = errors.New("the agent is stopping")
+	errEnded        = errors.New("the service is being stopped or started again")
 )
 
 // Worker owns one service: every deployment of it runs in the goroutine of Run,
@@ -42,6 +42,7 @@ type Worker struct {
 	orders  chan request
 	seen    *mailbox
 	samples chan agent.Sample
+	ended   chan struct{} // closed when Run has returned
 
 	// Owned by Run.
 	record       agent.ServiceRecord
@@ -69,6 +70,7 @@ func New(svc agent.Service, options Options) *Worker {
 		orders:  make(chan request),
 		seen:    newMailbox(),
 		samples: make(chan agent.Sample),
+		ended:   make(chan struct{}),
 		status:  agent.Status{Service: svc.Name, Target: svc.Target, State: "starting", Healthy: "unknown"},
 	}
 }
@@ -85,15 +87,23 @@ func (w *Worker) Changed(change agent.Change) {
 // Run owns the service until ctx ends. A deployment that was under way goes on
 // where its record says.
 func (w *Worker) Run(ctx context.Context) error {
+	defer w.end()
 	if err := w.load(); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return w.observe(ctx) })
 	group.Go(func() error { return w.work(ctx) })
-	err := group.Wait()
-	w.refuse(errStopped)
-	return err
+	return group.Wait()
+}
+
+// end answers everybody who still waits.
+func (w *Worker) end() {
+	close(w.ended)
+	for _, r := range w.pending {
+		r.refuse(errEnded)
+	}
+	w.pending = nil
 }
 
 func (w *Worker) load() error {

@@ -52,6 +52,7 @@ var rules = []rule{
 	quarantined,
 	nothingNew,
 	idle,
+	takenOver,
 	knownAlready,
 	alreadyServing,
 	notifyOnly,
@@ -120,6 +121,16 @@ func idle(in Input, _ time.Time) (agent.Plan, bool) {
 		return agent.Plan{}, false
 	}
 	return skip(agent.ReasonIdle, "its containers are stopped; `agent deploy %s` starts them", in.Service.Name)
+}
+
+// takenOver adopts what somebody else brought up in the middle of a deployment, so
+// that the history says what serves.
+func takenOver(in Input, _ time.Time) (agent.Plan, bool) {
+	foreign := in.Last != nil && in.Last.State == agent.StateSuperseded && in.Last.Reason == agent.ReasonForeign
+	if in.Requested || !foreign || in.serving() != agent.ServingOther {
+		return agent.Plan{}, false
+	}
+	return agent.Plan{Action: agent.PlanAdopt, Reason: agent.ReasonDrift, Detail: "somebody else changed what runs"}, true
 }
 
 // knownAlready stops a second attempt at something that is no news.
