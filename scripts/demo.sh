@@ -1,0 +1,285 @@
+#!/usr/bin/env bash
+# The agent's main job, told as a story on a real Docker engine: a good
+# deployment, then a crashing image, a sick one and a bad edit of the compose
+# file, each rolled back.
+#
+# Needs root on Debian or Ubuntu with Go; installs and starts the rest. Nothing
+# is pulled from the internet. After every step it looks from outside (the engine,
+# an HTTP answer, the agent's history) and ends with exit code 1 when anything is
+# not as told. Everything it made goes at the end.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+source scripts/docker.sh
+
+main() {
+  prepare
+  first_deployment
+  good_deployment
+  crashing_image
+  sick_image
+  bad_edit
+  look_back
+  title "All of it was as told."
+}
+
+# --- the story ---------------------------------------------------------------
+
+prepare() {
+  title "0. An app in four versions, a registry, a compose file, the agent"
+  command -v go >/dev/null || die "go is missing" "install the version that go.mod names: https://go.dev/dl"
+  need curl jq
+  docker_ensure
+  DEMO=$(mktemp -d -t rollback-agent-demo.XXXXXX)
+  RUN=demo-$(basename "$DEMO" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9' | tail -c 7)
+  trap clean_up EXIT
+  trap 'exit 130' INT TERM
+  printf 'building the agent and the app …\n'
+  CGO_ENABLED=0 go build -trimpath -o "$DEMO/bin/" ./cmd/agent ./scripts/testbed/{clean,push,registry}
+  export PATH=$DEMO/bin:$PATH
+  registry >"$DEMO/registry.addr" 2>"$DEMO/registry.log" &
+  REGISTRY_PID=$!
+  wait_until 10 "the registry listens" test -s "$DEMO/registry.addr"
+  REGISTRY=$(<"$DEMO/registry.addr")
+  cd "$DEMO"
+  push_app v1 good
+  push_app v2 good
+  push_app v3 crash
+  push_app v4 sick
+  PORT=$(free_port)
+  OTHER_PORT=$(free_port)
+  write_files
+  run cat docker-compose.yml
+  run cat config.toml
+}
+
+write_files() {
+  mkdir -p content/old content/new
+  echo "the old page" >content/old/page.txt
+  echo "the new page" >content/new/page.txt
+  cat >docker-compose.yml <<COMPOSE
+name: $RUN
+services:
+  shop:
+    image: $REGISTRY/shop:v1
+    restart: unless-stopped
+    environment:
+      APP_GREETING: hello
+    ports: ["127.0.0.1:$PORT:8080"]
+    volumes: ["./content/old:/content:ro"]
+COMPOSE
+  # Less patience than usual, so that the story takes a minute.
+  cat >config.toml <<CONFIG
+state_dir = "$DEMO/state"
+socket    = "$DEMO/agent.sock"
+
+[service.shop]
+compose_file     = "$DEMO/docker-compose.yml"
+health_url       = "http://127.0.0.1:$PORT/health"
+health_interval  = "500ms"
+min_healthy_time = "2s"
+health_deadline  = "8s"
+watch_for        = "3s"
+max_restarts     = 1
+CONFIG
+}
+
+first_deployment() {
+  title "1. The agent starts, and finds that nothing runs: it deploys v1"
+  run agent check --config config.toml
+  say '$ agent run --config config.toml &'
+  agent run --config config.toml >agent.log 2>&1 &
+  AGENT_PID=$!
+  wait_until 20 "the agent answers at its socket" test -S agent.sock
+  deployment succeeded
+  serves v1 hello
+}
+
+good_deployment() {
+  title "2. A good deployment: the tag in the compose file becomes v2"
+  run sed -i 's/shop:v1/shop:v2/' docker-compose.yml
+  deployment succeeded
+  serves v2 hello
+}
+
+crashing_image() {
+  title "3. A crashing image: v3 exits soon after its start"
+  run sed -i 's/shop:v2/shop:v3/' docker-compose.yml
+  deployment rolled_back
+  serves v2 hello
+}
+
+sick_image() {
+  title "4. A sick image: v4 starts, and answers 500 when asked for its health"
+  run sed -i 's/shop:v3/shop:v4/' docker-compose.yml
+  deployment rolled_back
+  serves v2 hello
+}
+
+bad_edit() {
+  title "5. A bad edit: image v2 as before, but another environment, port and mount"
+  run sed -i \
+    -e 's/shop:v4/shop:v2/' \
+    -e 's/APP_GREETING: hello/APP_GREETING: goodbye\n      APP_HEALTH: "500"/' \
+    -e "s/:$PORT:/:$OTHER_PORT:/" \
+    -e 's/content\/old/content\/new/' docker-compose.yml
+  run cat docker-compose.yml
+  deployment rolled_back
+  say "The rollback restored the whole old model: environment, published port and mount."
+  serves v2 hello
+  expect "published port" "$PORT" \
+    inspect '.HostConfig.PortBindings["8080/tcp"][0].HostPort'
+  expect "mount" "$DEMO/content/old" \
+    inspect '.Mounts[] | select(.Destination == "/content") | .Source'
+  expect "page" "the old page" \
+    curl -fsS "http://127.0.0.1:$PORT/file?path=/content/page.txt"
+}
+
+look_back() {
+  title "6. What the agent remembers"
+  run agent history --config config.toml
+  local failed
+  failed=$(history_json | jq -r '[.[] | select(.state == "rolled_back")][0].id')
+  run agent show --config config.toml "$failed"
+  run agent show --config config.toml --diff "$failed"
+  run agent status --config config.toml
+  expect "deployments" "rolled_back rolled_back rolled_back succeeded succeeded" \
+    bash -c 'agent history --config config.toml --output json | jq -r "[.[].state] | join(\" \")"'
+}
+
+# --- looking from outside ----------------------------------------------------
+
+# deployment STATE waits for the next deployment to end, and wants it to end so.
+deployment() {
+  wait_until 90 "deployment $((LAST + 1)) ends" deployment_ended
+  LAST=$((LAST + 1))
+  say "\$ agent history --config config.toml --output json | jq 'first'"
+  newest | jq -c '{id, service, kind, state, reason, serving, from_release, to_release, restored_release, duration_ms}'
+  expect_is "deployment $LAST" "$1" "$(newest | jq -r .state)"
+  case $1 in
+    succeeded) expect_is "what serves" new "$(newest | jq -r .serving)" ;;
+    rolled_back) expect_is "what serves" old "$(newest | jq -r .serving)" ;;
+  esac
+}
+LAST=0
+
+deployment_ended() {
+  [[ $(newest | jq -r '(.id // 0), .state' 2>/dev/null | paste -sd' ') =~ ^$((LAST + 1))\ (succeeded|rolled_back|rollback_failed|failed|superseded|cancelled|held)$ ]]
+}
+
+newest() { history_json | jq 'first'; }
+history_json() { agent history --config config.toml --output json; }
+
+# serves VERSION GREETING asks the app and the engine who serves.
+serves() {
+  say "\$ curl http://127.0.0.1:$PORT/"
+  wait_until 10 "the app answers" curl -fsS -o app.json "http://127.0.0.1:$PORT/"
+  cat app.json
+  expect_is "version" "$1" "$(jq -r .version app.json)"
+  expect_is "greeting" "$2" "$(jq -r .env.APP_GREETING app.json)"
+  expect_is "health" 200 "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$PORT/health")"
+  say "\$ docker inspect --format '{{.Image}}' $RUN-shop-1"
+  inspect .Image
+  expect "image of the container" "shop:$1" version_of "$(inspect .Image)"
+}
+
+# version_of names an image ID: the digest of its config, or of its manifest where
+# the engine keeps its images in containerd.
+version_of() {
+  local version
+  for version in "${!CONFIG[@]}"; do
+    [[ $1 != "${CONFIG[$version]}" && $1 != "${MANIFEST[$version]}" ]] || echo "shop:$version"
+  done
+}
+declare -A CONFIG MANIFEST
+
+# inspect FILTER looks at the container of the app.
+inspect() {
+  if command -v docker >/dev/null; then
+    docker inspect "$RUN-shop-1" | jq -r ".[0] | $1"
+  else
+    engine GET "/containers/$RUN-shop-1/json" | jq -r "$1"
+  fi
+}
+
+# push_app VERSION MODE makes an image, pushes it, and notes what the registry
+# calls it.
+push_app() {
+  local accept=application/vnd.docker.distribution.manifest.v2+json
+  run push -ref "$REGISTRY/shop:$1" -mode "$2" -label "rollback-agent.demo=$RUN"
+  CONFIG[$1]=$(curl -fsS -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/$1" | jq -r .config.digest)
+  MANIFEST[$1]=$(curl -fsSI -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/$1" |
+    sed -n 's/^docker-content-digest: \([^\r]*\).*/\1/Ip')
+}
+
+# expect WHAT WANT COMMAND... runs the command and compares its output.
+expect() {
+  local what=$1 want=$2
+  shift 2
+  expect_is "$what" "$want" "$("$@" 2>&1 || true)"
+}
+
+expect_is() {
+  if [[ $2 != "$3" ]]; then
+    printf '  ✗ %s: got %s, want %s\n' "$1" "$3" "$2"
+    fail "$1 is not as told"
+  fi
+  printf '  ✓ %s: %s\n' "$1" "$2"
+}
+
+# wait_until SECONDS WHAT COMMAND... repeats the command until it succeeds.
+wait_until() {
+  local deadline=$((SECONDS + $1)) what=$2
+  shift 2
+  until "$@" 2>/dev/null; do
+    ((SECONDS < deadline)) || fail "waited too long until $what"
+    [[ -z $AGENT_PID ]] || kill -0 "$AGENT_PID" 2>/dev/null || fail "the agent ended"
+    sleep 0.2
+  done
+}
+
+# --- telling -----------------------------------------------------------------
+
+title() {
+  if [[ -t 1 ]]; then printf '\n\033[1m== %s\033[0m\n' "$*"; else printf '\n== %s\n' "$*"; fi
+}
+say() { printf '\n%s\n' "$*"; }
+
+# run echoes a command as one would type it, and runs it.
+run() {
+  local text
+  printf -v text ' %q' "$@"
+  say "\$${text//$DEMO/\$DEMO}"
+  "$@"
+}
+
+fail() {
+  printf '\nFAILED: %s\n' "$1"
+  if [[ -n $AGENT_PID && -s agent.log ]]; then
+    printf '\nthe last lines of the agent:\n'
+    tail -n 30 agent.log
+  fi
+  exit 1
+}
+
+free_port() {
+  local port
+  while port=$((20000 + RANDOM % 10000)); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
+  done
+  echo "$port"
+}
+
+AGENT_PID='' REGISTRY_PID='' DEMO=''
+clean_up() {
+  local status=$?
+  trap - EXIT
+  cd /
+  [[ -z $AGENT_PID ]] || { kill "$AGENT_PID" 2>/dev/null && wait "$AGENT_PID"; } || true
+  clean -label "com.docker.compose.project=$RUN" || true
+  clean -label "rollback-agent.demo=$RUN" || true
+  [[ -z $REGISTRY_PID ]] || { kill "$REGISTRY_PID" 2>/dev/null && wait "$REGISTRY_PID"; } || true
+  rm -rf "$DEMO"
+  exit "$status"
+}
+
+main "$@"
