@@ -54,7 +54,7 @@ func encode(bucket string, key []byte, value any) ([]byte, error) {
 
 // unseal returns the JSON of a stored value.
 func unseal(bucket string, key, stored []byte) ([]byte, error) {
-	if len(stored) < checksumSize {
+	if len(stored) <= checksumSize {
 		return nil, fmt.Errorf("%w: record %x of %s is cut off", ErrDamaged, key, bucket)
 	}
 	payload := stored[checksumSize:]

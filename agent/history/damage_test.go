@@ -172,7 +172,7 @@ func offsets(size int, random *rand.Rand) []int {
 			}
 		}
 	}
-	for range 150 {
+	for range 80 {
 		list = append(list, random.IntN(size))
 	}
 	return list

@@ -3,6 +3,7 @@ package history
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/fnv"
 )
@@ -27,6 +28,7 @@ const (
 	boltVersion   = 2
 	metaChecked   = 56 // bytes of a meta that its checksum covers
 	maxDepth      = 64
+	inlineDepth   = -1     // an inline bucket is one leaf, without buckets of its own
 	countOverflow = 0xFFFF // of a freelist: the count is the first element
 )
 
@@ -152,76 +154,84 @@ func (p *pages) tree(id uint64, low, limit []byte, depth int) error {
 }
 
 func (p *pages) branch(page, low, limit []byte, depth int) error {
-	elements, err := readElements(page, false)
+	n, err := room(page)
 	if err != nil {
 		return err
 	}
-	if len(elements) == 0 {
-		return fmt.Errorf("page %d is an empty branch", binary.NativeEndian.Uint64(page))
+	if n == 0 {
+		return errors.New("empty branch")
 	}
-	if err := inOrder(elements, low, limit); err != nil {
+	e, err := branchElement(page, 0)
+	if err != nil {
 		return err
 	}
-	for i, e := range elements {
-		below := limit
-		if i+1 < len(elements) {
-			below = elements[i+1].key
+	if low != nil && bytes.Compare(e.key, low) < 0 {
+		return outOfOrder(e.key)
+	}
+	for i := range n {
+		next := element{key: limit}
+		if i+1 < n {
+			if next, err = branchElement(page, i+1); err != nil {
+				return err
+			}
 		}
-		if err := p.tree(e.child, e.key, below, depth+1); err != nil {
+		if next.key != nil && bytes.Compare(e.key, next.key) >= 0 {
+			return outOfOrder(e.key)
+		}
+		if err := p.tree(e.child, e.key, next.key, depth+1); err != nil {
 			return err
 		}
+		e = next
 	}
 	return nil
 }
 
 func (p *pages) leaves(page, low, limit []byte, depth int) error {
-	elements, err := readElements(page, true)
+	n, err := room(page)
 	if err != nil {
 		return err
 	}
-	if err := inOrder(elements, low, limit); err != nil {
-		return err
-	}
-	for _, e := range elements {
-		if err := p.leafElement(e, depth); err != nil {
+	last := low
+	for i := range n {
+		e, err := leafElement(page, i)
+		if err != nil {
+			return err
+		}
+		if order := bytes.Compare(e.key, last); order < 0 || (order == 0 && i > 0) {
+			return outOfOrder(e.key)
+		}
+		if err := p.value(e, depth); err != nil {
 			return fmt.Errorf("key %x: %w", e.key, err)
 		}
+		last = e.key
+	}
+	if limit != nil && bytes.Compare(last, limit) >= 0 {
+		return outOfOrder(last)
 	}
 	return nil
 }
 
-func (p *pages) leafElement(e element, depth int) error {
+func outOfOrder(key []byte) error { return fmt.Errorf("key %x is out of order", key) }
+
+// value counts a record, or goes into a bucket.
+func (p *pages) value(e element, depth int) error {
 	switch {
 	case e.flags == 0:
 		p.keys++
 		return nil
 	case e.flags != flagBucket:
 		return fmt.Errorf("unknown flags %#x", e.flags)
-	case len(e.value) < bucketSize:
-		return fmt.Errorf("bucket of %d bytes", len(e.value))
+	case depth == inlineDepth || len(e.value) < bucketSize:
+		return fmt.Errorf("no place for a bucket of %d bytes", len(e.value))
 	}
 	if root := binary.NativeEndian.Uint64(e.value); root != 0 {
 		return p.tree(root, nil, nil, depth+1)
 	}
 	inline := e.value[bucketSize:]
 	if len(inline) < pageHeader || binary.NativeEndian.Uint16(inline[8:]) != flagLeaf {
-		return fmt.Errorf("inline bucket is no leaf")
+		return errors.New("inline bucket is no leaf")
 	}
-	return p.leaves(inline, nil, nil, maxDepth) // an inline bucket has none below it
-}
-
-func inOrder(elements []element, low, limit []byte) error {
-	for i, e := range elements {
-		switch {
-		case len(e.key) == 0:
-			return fmt.Errorf("empty key")
-		case i == 0 && low != nil && bytes.Compare(e.key, low) < 0,
-			i > 0 && bytes.Compare(e.key, elements[i-1].key) <= 0,
-			limit != nil && bytes.Compare(e.key, limit) >= 0:
-			return fmt.Errorf("key %x is out of order", e.key)
-		}
-	}
-	return nil
+	return p.leaves(inline, nil, nil, inlineDepth)
 }
 
 // freelist marks the free pages as seen.
@@ -257,26 +267,36 @@ type element struct {
 	flags      uint32
 }
 
-func readElements(page []byte, leaf bool) ([]element, error) {
-	word := binary.NativeEndian
-	count := int(word.Uint16(page[10:]))
+// room returns the number of elements, for which the page must have room.
+func room(page []byte) (int, error) {
+	count := int(binary.NativeEndian.Uint16(page[10:]))
 	if pageHeader+count*elementSize > len(page) {
-		return nil, fmt.Errorf("page %d has no room for %d elements", word.Uint64(page), count)
+		return 0, fmt.Errorf("page %d has no room for %d elements", binary.NativeEndian.Uint64(page), count)
 	}
-	elements := make([]element, count)
-	for i := range elements {
-		at := page[pageHeader+i*elementSize:]
-		e, pos, keySize, valueSize := element{}, uint64(word.Uint32(at)), uint64(word.Uint32(at[4:])), uint64(0)
-		if leaf {
-			e.flags, pos, keySize, valueSize = word.Uint32(at), uint64(word.Uint32(at[4:])), uint64(word.Uint32(at[8:])), uint64(word.Uint32(at[12:]))
-		} else {
-			e.child = word.Uint64(at[8:])
-		}
-		if pos+keySize+valueSize > uint64(len(at)) {
-			return nil, fmt.Errorf("element %d of page %d is too long", i, word.Uint64(page))
-		}
-		e.key, e.value = at[pos:pos+keySize], at[pos+keySize:pos+keySize+valueSize]
-		elements[i] = e
+	return count, nil
+}
+
+func branchElement(page []byte, i int) (element, error) {
+	at := page[pageHeader+i*elementSize:]
+	pos, size := binary.NativeEndian.Uint32(at), binary.NativeEndian.Uint32(at[4:])
+	key, _, err := cut(at, pos, size, 0)
+	return element{key: key, child: binary.NativeEndian.Uint64(at[8:])}, err
+}
+
+func leafElement(page []byte, i int) (element, error) {
+	at := page[pageHeader+i*elementSize:]
+	pos, keySize, size := binary.NativeEndian.Uint32(at[4:]), binary.NativeEndian.Uint32(at[8:]), binary.NativeEndian.Uint32(at[12:])
+	key, value, err := cut(at, pos, keySize, size)
+	return element{key: key, value: value, flags: binary.NativeEndian.Uint32(at)}, err
+}
+
+// cut returns key and value of an element; their place counts from its head.
+func cut(at []byte, pos, keySize, valueSize uint32) (key, value []byte, err error) {
+	begin := uint64(pos)
+	middle := begin + uint64(keySize)
+	end := middle + uint64(valueSize)
+	if keySize == 0 || end > uint64(len(at)) {
+		return nil, nil, fmt.Errorf("element of %d + %d bytes does not fit", keySize, valueSize)
 	}
-	return elements, nil
+	return at[begin:middle], at[middle:end], nil
 }

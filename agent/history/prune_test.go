@@ -118,7 +118,8 @@ func TestPruneInBatchesKeepsTheSeal(t *testing.T) {
 				return err
 			}
 		}
-		for range KeepEvents + 3 {
+		w.seal.LastEvent = KeepEvents - 2
+		for range 5 {
 			if _, err := w.event(agent.Event{}, nil); err != nil {
 				return err
 			}
@@ -136,5 +137,5 @@ func TestPruneInBatchesKeepsTheSeal(t *testing.T) {
 	left, _ := s.Deployments(agent.HistoryFilter{})
 	wantEqual(t, "deployments", ids(left), []int64{1007, 1006})
 	events, _ := s.Events(0, 1)
-	wantEqual(t, "oldest event", events[0].Seq, uint64(4))
+	wantEqual(t, "oldest event", events[0].Seq, uint64(KeepEvents-1))
 }

@@ -257,16 +257,16 @@ func ascend(b *bolt.Bucket, prefix []byte) iter.Seq2[[]byte, []byte] {
 func descend(b *bolt.Bucket, prefix, limit []byte) iter.Seq2[[]byte, []byte] {
 	return func(yield func(key, stored []byte) bool) {
 		cursor := b.Cursor()
-		key, stored := cursor.Seek(limit)
-		if key == nil {
-			key, stored = cursor.Last()
-		} else {
-			key, stored = cursor.Prev()
+		step := cursor.Prev
+		if key, _ := cursor.Seek(limit); key == nil {
+			step = cursor.Last
 		}
-		for ; key != nil && bytes.HasPrefix(key, prefix); key, stored = cursor.Prev() {
-			if !yield(key, stored) {
+		for {
+			key, stored := step()
+			if key == nil || !bytes.HasPrefix(key, prefix) || !yield(key, stored) {
 				return
 			}
+			step = cursor.Prev
 		}
 	}
 }

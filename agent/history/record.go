@@ -221,6 +221,9 @@ func (w *writer) put(bucket string, key []byte, value any) error {
 		w.seal.Records++
 	}
 	w.seal.Sum += storedSum(stored) - storedSum(old)
+	if bucket == bucketDeployments || bucket == bucketEvents {
+		b.FillPercent = 0.95 // keys only ever grow: half-empty pages would stay so
+	}
 	if err := b.Put(key, stored); err != nil {
 		return fmt.Errorf("writing to %s: %w", bucket, err)
 	}
