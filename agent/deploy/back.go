@@ -170,11 +170,29 @@ func (c *cycle) restore(ctx context.Context) error {
 	c.restored = rel
 	c.endProbes()
 	c.judgeRelease(&c.restored, agent.Counters{})
-	return c.persevere(ctx, deadline, func(ctx context.Context) error {
+	err = c.persevere(ctx, deadline, func(ctx context.Context) error {
 		ctx, cancel := graceful(ctx, applyGrace)
 		defer cancel()
 		return lastWayOut(c.Target.Apply(ctx, c.svc, rel, 100))
 	}, nil)
+	if err != nil {
+		return err
+	}
+	return c.noteRestored(ctx)
+}
+
+// noteRestored tells when the old release ran again: what follows is only proof.
+func (c *cycle) noteRestored(ctx context.Context) error {
+	dep, record := c.dep, c.record
+	dep.Timeline = append(slices.Clone(dep.Timeline), agent.Step{
+		At: time.Now(), State: dep.State, Reason: agent.ReasonApplied,
+		Detail: agent.ReleaseName(c.source.Number) + " runs again and has to prove its health",
+	})
+	if err := c.persist(ctx, agent.Entry{Service: &record, Deployment: &dep}); err != nil {
+		return err
+	}
+	c.dep = dep
+	return nil
 }
 
 // lastWayOut makes almost any error worth a repetition: the way back has no other

@@ -43,8 +43,9 @@ type Options struct {
 	Probe    Probe
 	// Before runs the service's before_deploy command; nil runs nothing.
 	Before func(ctx context.Context, svc agent.Service) error
-	// Files is told which files count, whenever they were looked at.
-	Files  func(service string, files []string)
+	// Files is told which files count, whenever they were looked at. It answers
+	// whether some are new to it, so that they have to be looked at once more.
+	Files  func(service string, files []string) (added bool)
 	Limits *Limits
 	Log    *slog.Logger
 	// DisableRollback lets a failed deployment end where it is. Only a test that

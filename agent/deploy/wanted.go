@@ -40,8 +40,8 @@ func (w *Worker) lookAtWanted(ctx context.Context) error {
 		state.running, err = w.Target.Running(ctx, w.svc)
 		return err
 	}, nil)
-	if w.Files != nil && len(state.wanted.Files) > 0 {
-		w.Files(w.svc.Name, state.wanted.Files)
+	if w.Files != nil && len(state.wanted.Files) > 0 && w.Files(w.svc.Name, state.wanted.Files) {
+		w.dirty = true // one of them may have changed between the look and the watch
 	}
 	if err != nil {
 		return err

@@ -212,13 +212,25 @@ func Difference(from *agent.Release, to agent.Wanted) string {
 			changed = append(changed, "drops "+a.Name)
 		}
 	}
-	if from.ConfigHash != to.ConfigHash {
+	if from.ConfigHash != to.ConfigHash && (len(changed) == 0 || withoutImages(from.Model) != withoutImages(to.Model)) {
 		changed = append(changed, "config differs")
 	}
 	if len(changed) == 0 {
 		return "nothing differs"
 	}
 	return strings.Join(changed, ", ")
+}
+
+// withoutImages drops the lines of a model that only name images: those are told
+// already.
+func withoutImages(model string) string {
+	var kept []string
+	for line := range strings.Lines(model) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "image:") {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "")
 }
 
 func skip(reason agent.Reason, detail string, args ...any) (agent.Plan, bool) {

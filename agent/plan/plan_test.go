@@ -134,9 +134,14 @@ func TestField16DigestsAreComparedByMembership(t *testing.T) {
 func TestDifference(t *testing.T) {
 	from := release("sha256:1", "a")
 	to := wanted("sha256:2", "b")
+	from.Model, to.Model = "image: app:1\nports: []\n", "image: app:2\nports: [80]\n"
 	to.Artifacts[0].Ref = "app:2"
 	to.Artifacts = append(to.Artifacts, agent.Artifact{Name: "worker", Ref: "w:1"})
 	if got, want := plan.Difference(from, to), "app: app:1 → app:2, adds worker, config differs"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	to.Model = "image: app:2\nports: []\n"
+	if got, want := plan.Difference(from, to), "app: app:1 → app:2, adds worker"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got, want := plan.Difference(nil, to), "no release serves yet"; got != want {
