@@ -10,6 +10,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/docker.sh
+source scripts/stage.sh
 
 main() {
   prepare
@@ -26,21 +27,9 @@ main() {
 
 prepare() {
   title "0. An app in four versions, a registry, a compose file, the agent"
-  command -v go >/dev/null || die "go is missing" "install the version that go.mod names: https://go.dev/dl"
-  need curl jq
-  docker_ensure
-  DEMO=$(mktemp -d -t rollback-agent-demo.XXXXXX)
-  RUN=demo-$(basename "$DEMO" | tr '[:upper:]' '[:lower:]' | tr -cd 'a-z0-9' | tail -c 7)
-  trap clean_up EXIT
-  trap 'exit 130' INT TERM
   printf 'building the agent and the app …\n'
-  CGO_ENABLED=0 go build -trimpath -o "$DEMO/bin/" ./cmd/agent ./scripts/testbed/{clean,push,registry}
-  export PATH=$DEMO/bin:$PATH
-  registry >"$DEMO/registry.addr" 2>"$DEMO/registry.log" &
-  REGISTRY_PID=$!
-  wait_until 10 "the registry listens" test -s "$DEMO/registry.addr"
-  REGISTRY=$(<"$DEMO/registry.addr")
-  cd "$DEMO"
+  stage_up demo
+  cd "$STAGE"
   push_app v1 good
   push_app v2 good
   push_app v3 crash
@@ -69,11 +58,11 @@ services:
 COMPOSE
   # Less patience than usual, so that the story takes a minute.
   cat >config.toml <<CONFIG
-state_dir = "$DEMO/state"
-socket    = "$DEMO/agent.sock"
+state_dir = "$STAGE/state"
+socket    = "$STAGE/agent.sock"
 
 [service.shop]
-compose_file     = "$DEMO/docker-compose.yml"
+compose_file     = "$STAGE/docker-compose.yml"
 health_url       = "http://127.0.0.1:$PORT/health"
 health_interval  = "500ms"
 min_healthy_time = "2s"
@@ -87,9 +76,7 @@ first_deployment() {
   title "1. The agent starts, and finds that nothing runs: it deploys v1"
   run agent check --config config.toml
   say '$ agent run --config config.toml &'
-  agent run --config config.toml >agent.log 2>&1 &
-  AGENT_PID=$!
-  wait_until 20 "the agent answers at its socket" test -S agent.sock
+  agent_start config.toml
   deployment succeeded
   serves v1 hello
 }
@@ -128,7 +115,7 @@ bad_edit() {
   serves v2 hello
   expect "published port" "$PORT" \
     inspect '.HostConfig.PortBindings["8080/tcp"][0].HostPort'
-  expect "mount" "$DEMO/content/old" \
+  expect "mount" "$STAGE/content/old" \
     inspect '.Mounts[] | select(.Destination == "/content") | .Source'
   expect "page" "the old page" \
     curl -fsS "http://127.0.0.1:$PORT/file?path=/content/page.txt"
@@ -205,7 +192,7 @@ inspect() {
 # calls it.
 push_app() {
   local accept=application/vnd.docker.distribution.manifest.v2+json
-  run push -ref "$REGISTRY/shop:$1" -mode "$2" -label "rollback-agent.demo=$RUN"
+  run push -ref "$REGISTRY/shop:$1" -mode "$2" -label "rollback-agent.run=$RUN"
   CONFIG[$1]=$(curl -fsS -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/$1" | jq -r .config.digest)
   MANIFEST[$1]=$(curl -fsSI -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/$1" |
     sed -n 's/^docker-content-digest: \([^\r]*\).*/\1/Ip')
@@ -226,17 +213,6 @@ expect_is() {
   printf '  ✓ %s: %s\n' "$1" "$2"
 }
 
-# wait_until SECONDS WHAT COMMAND... repeats the command until it succeeds.
-wait_until() {
-  local deadline=$((SECONDS + $1)) what=$2
-  shift 2
-  until "$@" 2>/dev/null; do
-    ((SECONDS < deadline)) || fail "waited too long until $what"
-    [[ -z $AGENT_PID ]] || kill -0 "$AGENT_PID" 2>/dev/null || fail "the agent ended"
-    sleep 0.2
-  done
-}
-
 # --- telling -----------------------------------------------------------------
 
 title() {
@@ -248,38 +224,8 @@ say() { printf '\n%s\n' "$*"; }
 run() {
   local text
   printf -v text ' %q' "$@"
-  say "\$${text//$DEMO/\$DEMO}"
+  say "\$${text//$STAGE/\$STAGE}"
   "$@"
-}
-
-fail() {
-  printf '\nFAILED: %s\n' "$1"
-  if [[ -n $AGENT_PID && -s agent.log ]]; then
-    printf '\nthe last lines of the agent:\n'
-    tail -n 30 agent.log
-  fi
-  exit 1
-}
-
-free_port() {
-  local port
-  while port=$((20000 + RANDOM % 10000)); do
-    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || break
-  done
-  echo "$port"
-}
-
-AGENT_PID='' REGISTRY_PID='' DEMO=''
-clean_up() {
-  local status=$?
-  trap - EXIT
-  cd /
-  [[ -z $AGENT_PID ]] || { kill "$AGENT_PID" 2>/dev/null && wait "$AGENT_PID"; } || true
-  clean -label "com.docker.compose.project=$RUN" || true
-  clean -label "rollback-agent.demo=$RUN" || true
-  [[ -z $REGISTRY_PID ]] || { kill "$REGISTRY_PID" 2>/dev/null && wait "$REGISTRY_PID"; } || true
-  rm -rf "$DEMO"
-  exit "$status"
 }
 
 main "$@"

@@ -77,11 +77,11 @@ progress() {
       else empty end'
 }
 
-# failures prints what the failed tests and packages said.
+# failures prints what the failed and skipped tests and packages said.
 failures() {
   jq --raw-input --slurp --raw-output '
     [split("\n")[] | fromjson?]
-    | [.[] | select(.Action == "fail") | [.Package, .Test]] as $failed
+    | [.[] | select(.Action == "fail" or .Action == "skip" and .Test) | [.Package, .Test]] as $failed
     | .[] | select(.Action == "output") | select([.Package, .Test] as $of | $failed | index([$of]))
     | .Output | rtrimstr("\n")'
 }
@@ -91,7 +91,7 @@ totals() {
   local passed failed skipped
   read -r passed failed skipped < <(jq --raw-input --slurp --raw-output '
     [split("\n")[] | fromjson? | select(.Test)]
-    | [("pass", "fail", "skip") as $end | map(select(.Action == $end)) | length]
+    | [("pass", "fail", "skip") as $how | map(select(.Action == $how)) | length]
     | join(" ")')
   [[ $skipped -eq 0 ]] || printf '%s skipped, which counts as failed\n' "$skipped"
   [[ $1 -eq 0 || $failed -gt 0 ]] || printf 'a package did not build, or ended early\n'

@@ -29,12 +29,14 @@ func run() error {
 	ref := flag.String("ref", "", "where to push: HOST/NAME:TAG")
 	mode := flag.String("mode", string(testbed.Good), "good, crash, sick, slow, oom, hang, flap or job")
 	check := flag.Bool("check", false, "give the image a HEALTHCHECK")
+	padding := flag.Int("padding", 0, "bytes of a layer that no other image has")
 	flag.Func("env", "KEY=VALUE baked into the image; may be repeated", pair(&opts, testbed.Env))
 	flag.Func("label", "KEY=VALUE on the image; may be repeated", pair(&opts, testbed.Label))
 	flag.Parse()
 	if *check {
 		opts = append(opts, testbed.Check(time.Second, 0, 3))
 	}
+	opts = append(opts, testbed.Padding(*padding))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	binary, err := testbed.BuildApp(ctx)
