@@ -88,7 +88,7 @@ func (k key[T]) shown() string {
 	return k.example
 }
 
-const referenceHead = `<!-- Generated from agent/config/keys.go: go test ./agent/config -update -->
+const referenceHead = `<!-- Generated from the tables of keys in agent/config: go test ./agent/config -update -->
 # Configuration
 
 The agent reads ` + "`/etc/rollback-agent/config.toml`" + ` and the files it includes. The least that works:

@@ -204,6 +204,25 @@ func TestBrokenTOMLIsOneClearMessage(t *testing.T) {
 	}
 }
 
+func TestNothingToDoIsAWarning(t *testing.T) {
+	cfg, faults := Load(install(t, t.TempDir(), ""))
+	if len(faults) != 0 || len(cfg.Warnings) != 1 || cfg.Warnings[0].Message != "no service is configured" {
+		t.Errorf("got faults %v and warnings %v, want one warning", faults, cfg.Warnings)
+	}
+}
+
+func TestFaultOfDefaultsIsOneOfTheTopLevel(t *testing.T) {
+	dir := t.TempDir()
+	touch(t, filepath.Join(dir, "c.yml"))
+	cfg, faults := Load(install(t, dir, "[defaults]\nwatch_for = 3\n[service.web]\ncompose_file = \"c.yml\"\n"))
+	wantFaults(t, faults, "config.toml:2: watch_for: 3 has no unit")
+	if len(cfg.Broken) != 0 {
+		t.Errorf("got %v broken, want the top level alone", cfg.Broken)
+	}
+	_, faults = Load(install(t, dir, "defaults = 1\nservice = 2\n"))
+	wantFaults(t, faults, "config.toml:1: defaults must be a section", "config.toml:2: service must be a section with a name")
+}
+
 func TestUnreadableFiles(t *testing.T) {
 	dir := t.TempDir()
 	big := install(t, t.TempDir(), strings.Repeat("# x\n", maxFile/4+1))

@@ -55,7 +55,7 @@ func (l *loader) defaults() {
 }
 
 func (l *loader) main() {
-	doc := l.open(l.cfg.Path, place{l.cfg.Path, 0})
+	doc := l.open(l.cfg.Path)
 	if doc == nil {
 		return
 	}
@@ -72,7 +72,7 @@ func (l *loader) main() {
 }
 
 // open checks who may write a file, and parses it.
-func (l *loader) open(path string, named place) *document {
+func (l *loader) open(path string) *document {
 	l.cfg.Files = append(l.cfg.Files, path)
 	doc, fault := open(path)
 	if fault != nil {
@@ -121,7 +121,7 @@ func (l *loader) includes(doc *document) []string {
 }
 
 func (l *loader) include(path string) {
-	doc := l.open(path, place{file: path})
+	doc := l.open(path)
 	if doc == nil {
 		return
 	}
