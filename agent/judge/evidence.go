@@ -18,6 +18,7 @@ type Evidence struct {
 	Known     bool // a snapshot was seen and no facts were lost since
 	Instances map[string]agent.Instance
 	Exits     map[string]int  // unrequested exits by instance ID; they outlive their instance
+	seen      map[string]int  // those of them that were told one by one
 	Baseline  map[string]int  // engine restarts an instance had when it was first seen
 	Fatal     *agent.Instance // the instance whose exit nothing will restart, or that was OOM-killed
 	Stopped   map[string]bool // instances that somebody asked to stop
@@ -41,11 +42,13 @@ func NewEvidence(rel *agent.Release, probes []string, counters agent.Counters) *
 		Release:   rel,
 		Instances: map[string]agent.Instance{},
 		Exits:     map[string]int{},
+		seen:      map[string]int{},
 		Baseline:  map[string]int{},
 		Stopped:   map[string]bool{},
 		Probes:    map[string]Probing{},
 	}
 	maps.Copy(e.Exits, counters.Exits)
+	maps.Copy(e.seen, counters.Exits)
 	maps.Copy(e.Baseline, counters.Baseline)
 	for _, gate := range probes {
 		e.Probes[gate] = Probing{}
@@ -109,18 +112,15 @@ func (e *Evidence) snapshot(o agent.Observation) {
 			continue
 		}
 		e.update(i)
-		if missed := i.Restarts - e.Baseline[i.ID]; missed > e.Exits[i.ID] {
-			e.Exits[i.ID] = missed
-		}
 		if e.diedUnseen(i) {
-			e.exited(i)
+			e.died(i, 1)
 		}
 	}
 }
 
 // diedUnseen tells whether an instance found dead crashed, as opposed to having
-// been stopped. A restart policy would have restarted what crashed; without one,
-// the signals of a stop look like a stop.
+// been stopped while nobody looked: the signals of a stop, and a clean exit, look
+// like a stop.
 func (e *Evidence) diedUnseen(i agent.Instance) bool {
 	if i.Phase != agent.PhaseExited || e.Exits[i.ID] > 0 || e.Stopped[i.ID] {
 		return false
@@ -128,7 +128,7 @@ func (e *Evidence) diedUnseen(i agent.Instance) bool {
 	if e.oneShot(i) {
 		return i.ExitCode != 0
 	}
-	asked := i.WillRestart || i.ExitCode == 137 || i.ExitCode == 143
+	asked := i.ExitCode == 0 || i.ExitCode == 137 || i.ExitCode == 143
 	if asked && !i.OOMKilled {
 		e.Stopped[i.ID] = true
 		return false
@@ -140,7 +140,14 @@ func (e *Evidence) exited(i agent.Instance) {
 	if !e.counts(i) || (e.oneShot(i) && i.ExitCode == 0 && !i.OOMKilled) {
 		return
 	}
-	e.Exits[i.ID]++
+	e.seen[i.ID]++
+	e.died(i, e.seen[i.ID])
+}
+
+// died counts the exits of an instance as at least n. An exit may show in a
+// snapshot before it is told; it is one exit all the same.
+func (e *Evidence) died(i agent.Instance, n int) {
+	e.Exits[i.ID] = max(e.Exits[i.ID], n)
 	e.HealthySince = time.Time{}
 	if i.OOMKilled || !i.WillRestart {
 		e.Fatal = &i
@@ -154,6 +161,7 @@ func (e *Evidence) update(i agent.Instance) {
 	if _, seen := e.Baseline[i.ID]; !seen {
 		e.Baseline[i.ID] = i.Restarts
 	}
+	e.Exits[i.ID] = max(e.Exits[i.ID], i.Restarts-e.Baseline[i.ID])
 	e.Instances[i.ID] = i
 }
 

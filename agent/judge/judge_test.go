@@ -172,6 +172,21 @@ func TestExitsMissedWhileNobodyLookedCount(t *testing.T) {
 	wants(t, e, 60, agent.OutcomeFail, agent.ReasonCrash)
 }
 
+func TestAnExitThatShowsBeforeItIsToldIsOne(t *testing.T) {
+	e := evidence()
+	e.Observe(snapshot(0, instance(agent.PhaseRunning, agent.HealthHealthy)))
+	for n := 1; n <= 2; n++ {
+		i := instance(agent.PhaseRestarting, agent.HealthNone)
+		i.Restarts = n
+		e.Observe(snapshot(float64(n), i))
+		e.Observe(fact(float64(n), agent.ObservedExited, i))
+	}
+	wants(t, e, 3, agent.OutcomeInsufficient, "")
+	if e.Exits["1"] != 2 {
+		t.Errorf("got %d exits, want 2", e.Exits["1"])
+	}
+}
+
 func TestField10EveryInstanceIsJudged(t *testing.T) {
 	e := evidence()
 	e.Release.Artifacts[0].Count = 2
