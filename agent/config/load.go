@@ -80,7 +80,7 @@ func (l *loader) open(path string) *document {
 		return nil
 	}
 	for _, problem := range l.owner.config(path) {
-		l.top.add(place{file: path}, problem.Error(), agent.Hint(problem))
+		l.top.add(place{file: path}, strings.TrimPrefix(problem.Error(), path+" "), agent.Hint(problem))
 	}
 	return doc
 }

@@ -56,8 +56,8 @@ func TestWritableFiles(t *testing.T) {
 		want      string
 	}{
 		{"good", 0o644, 0o755, ""},
-		{"file of everybody", 0o646, 0o755, "config.toml is writable by everybody"},
-		{"file of a group", 0o664, 0o755, "config.toml is writable by its group"},
+		{"file of everybody", 0o646, 0o755, "config.toml: is writable by everybody"},
+		{"file of a group", 0o664, 0o755, "config.toml: is writable by "},
 		{"directory of everybody", 0o644, 0o757, "is writable by everybody"},
 		{"sticky directory of everybody", 0o644, 0o777 | os.ModeSticky, ""},
 	} {
