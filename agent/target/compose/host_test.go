@@ -3,6 +3,7 @@ package compose_test
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -230,4 +231,24 @@ func (w *watched) String() string {
 		lines = append(lines, fmt.Sprintf("%s %s %s %q", o.Kind, o.Instance.Name, o.Instance.Phase, o.Detail))
 	}
 	return strings.Join(lines, "\n")
+}
+
+// refuse is a registry that is down.
+func refuse(w http.ResponseWriter, _ *http.Request) {
+	http.Error(w, "down for maintenance", http.StatusServiceUnavailable)
+}
+
+func (h *host) tag(imageID, name string) {
+	h.Helper()
+	if _, err := h.docker.ImageTag(h.Context(), client.ImageTagOptions{Source: imageID, Target: name}); err != nil {
+		h.Fatal(err)
+	}
+}
+
+// removeImage does what `image prune -a` does to an image: name and all.
+func (h *host) removeImage(imageID string) {
+	h.Helper()
+	if _, err := h.docker.ImageRemove(h.Context(), imageID, client.ImageRemoveOptions{Force: true, PruneChildren: true}); err != nil {
+		h.Fatal(err)
+	}
 }

@@ -191,8 +191,7 @@ func (o *observing) tellExit(ctx context.Context, e events.Message, kind agent.O
 	instance := o.inspect(ctx, e)
 	oom := instance.OOMKilled && instance.Phase != agent.PhaseRunning || o.oomed[e.Actor.ID]
 	instance.ExitCode, instance.OOMKilled, instance.FinishedAt = code, oom, eventTime(e)
-	instance.Phase = agent.PhaseExited
-	if instance.WillRestart && kind == agent.ObservedExited {
+	if instance.Phase == agent.PhaseRunning { // again, already
 		instance.Phase = agent.PhaseRestarting
 	}
 	o.say(agent.Observation{At: eventTime(e), Kind: kind, Instance: instance, Detail: detail})

@@ -252,15 +252,16 @@ func budgetOf(h *container.HealthConfig) time.Duration {
 }
 
 // willRestart tells whether a restart policy stands behind the instance as it is
-// now: `on-failure` does nothing after exit 0, or when its count is used up.
+// now. The engine decides in the moment of the exit: what it leaves exited, after
+// exit 0 under `on-failure` or after a stop, it does not start again.
 func willRestart(p container.RestartPolicy, i agent.Instance) bool {
+	if i.Phase == agent.PhaseExited {
+		return false
+	}
 	switch p.Name {
 	case container.RestartPolicyAlways, container.RestartPolicyUnlessStopped:
 		return true
 	case container.RestartPolicyOnFailure:
-		if i.Phase == agent.PhaseExited && i.ExitCode == 0 {
-			return false
-		}
 		return p.MaximumRetryCount == 0 || i.Restarts < p.MaximumRetryCount
 	}
 	return false
