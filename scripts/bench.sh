@@ -101,9 +101,9 @@ good_deployment() {
   local saved id
   push_app "bare$1" good
   push_app "good$1" good
-  edit bare.yml "bare$1"
+  edit bare "bare$1"
   sample bare_up_ms "$(up -f bare.yml)"
-  edit agent.yml "good$1"
+  edit agent "good$1"
   saved=$(date +%s%3N)
   id=$(deployment_ends succeeded)
   sample file_to_start_ms "$(($(started "$id") - saved))"
@@ -114,7 +114,7 @@ good_deployment() {
 # image. A state of its own keeps the storm brake out.
 crash() {
   push_app "crash$1" crash -env APP_CRASH_AFTER=0s
-  edit agent.yml v1
+  edit agent v1
   up -f agent.yml >/dev/null
   fresh_agent
   sample crash_outage_ms "$(outage "$PORT" crash_once "$1")"
@@ -122,7 +122,7 @@ crash() {
 
 crash_once() {
   local saved id
-  edit agent.yml "crash$1"
+  edit agent "crash$1"
   saved=$(date +%s%3N)
   id=$(deployment_ends rolled_back)
   sample file_to_start_ms "$(($(started "$id") - saved))"
@@ -196,8 +196,8 @@ services:
 COMPOSE
 }
 
-# edit FILE VERSION saves the file as editors do: by rename.
-edit() { sed -i "s/shop:[a-z0-9]*$/shop:$2/" "$1"; }
+# edit NAME VERSION saves the compose file as editors do: by rename.
+edit() { sed -i "s|/shop:[a-z0-9]*$|/shop:$2|" "$1.yml"; }
 
 # push_app VERSION MODE [OPTION...] pushes an image with a layer of its own.
 push_app() {

@@ -30,7 +30,7 @@ func (r *Resolver) explain(ctx context.Context, s *session, ref name.Reference, 
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
 		return explainAnswer(s, ref, answer)
 	}
-	if errors.Is(err, errPlain) {
+	if errors.Is(err, errPlain) || errors.Is(err, http.ErrSchemeMismatch) {
 		return agent.WithHint(unreachable(err), fmt.Sprintf("where %s really has no TLS: insecure = [%q] under [registry]", host, host))
 	}
 	return unreachable(err)

@@ -2,9 +2,15 @@ package registry
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+
+	"rollback-agent/agent"
 )
 
 // recorder answers nothing and remembers that it was asked.
@@ -40,6 +46,22 @@ func TestPlainHTTPOnlyWhereAllowed(t *testing.T) {
 		_, err = (&guard{host: req.URL.Host, plain: resolver.mayBePlain, inner: inner}).RoundTrip(req)
 		if inner.asked != want || errors.Is(err, errPlain) == want {
 			t.Errorf("%s: got sent %t (%v), want %t", url, inner.asked, err, want)
+		}
+	}
+}
+
+func TestRegistryWithoutTLSGetsAHint(t *testing.T) {
+	ref, err := name.ParseReference("registry.corp:5000/app:v1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, cause := range []error{errPlain, http.ErrSchemeMismatch} {
+		err := New(Options{}).explain(t.Context(), &session{}, ref, fmt.Errorf("asking: %w", cause))
+		if want := `insecure = ["registry.corp:5000"]`; !strings.Contains(agent.Hint(err), want) {
+			t.Errorf("hint for %v: got %q, want …%s…", cause, agent.Hint(err), want)
+		}
+		if !errors.Is(err, agent.ErrUnreachable) {
+			t.Errorf("error: got %v, want one that wraps ErrUnreachable", err)
 		}
 	}
 }
