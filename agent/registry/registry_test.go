@@ -2,14 +2,10 @@ package registry_test
 
 import (
 	"context"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -163,79 +159,6 @@ func TestGETOnlyWhereHEADIsRefused(t *testing.T) {
 	}
 }
 
-func TestLoginsOfDockersConfig(t *testing.T) {
-	tb := testbed.New(t, testbed.RegistryOptions{User: "ada", Password: "engine"})
-	ref, want := tb.Push("app", "v1", testbed.Good)
-	good := dockerConfig(t, login(tb.Registry.Host, "ada", "engine"))
-	wantDigest(t, newResolver(t, registry.Options{DockerConfig: good}), ref, want)
-	wantDigest(t, newResolver(t, registry.Options{DockerConfig: filepath.Dir(good)}), ref, want)
-
-	wrong := dockerConfig(t, login(tb.Registry.Host, "ada", "wrong"))
-	_, err := newResolver(t, registry.Options{DockerConfig: wrong}).Resolve(t.Context(), ref)
-	wantPermanent(t, err, "docker login "+tb.Registry.Host)
-	wantPermanent(t, err, wrong)
-
-	_, err = newResolver(t, registry.Options{DockerConfig: dockerConfig(t, "{}")}).Resolve(t.Context(), ref)
-	wantPermanent(t, err, "there is no login")
-
-	_, err = newResolver(t, registry.Options{DockerConfig: dockerConfig(t, "{broken")}).Resolve(t.Context(), ref)
-	wantPermanent(t, err, "")
-}
-
-func TestLoginsOfCredentialHelpers(t *testing.T) {
-	tb := testbed.New(t, testbed.RegistryOptions{User: "ada", Password: "engine"})
-	ref, want := tb.Push("app", "v1", testbed.Good)
-	bin := t.TempDir()
-	t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
-	script(t, bin, "docker-credential-good", `read -r host; echo "{\"ServerURL\":\"$host\",\"Username\":\"ada\",\"Secret\":\"engine\"}"`)
-	script(t, bin, "docker-credential-bad", `echo "no session" && exit 1`)
-	script(t, bin, "docker-credential-empty", `echo "credentials not found in native keychain" && exit 1`)
-	script(t, bin, "docker-credential-slow", `exec sleep 60`)
-	use := func(helper string) *registry.Resolver {
-		config := dockerConfig(t, fmt.Sprintf(`{"credHelpers":{%q:%q}}`, tb.Registry.Host, helper))
-		return newResolver(t, registry.Options{DockerConfig: config, Timeout: time.Second})
-	}
-	wantDigest(t, use("good"), ref, want)
-
-	_, err := use("bad").Resolve(t.Context(), ref)
-	wantUnreachable(t, err)
-	if !strings.Contains(agent.Hint(err), "docker-credential-bad") || !strings.Contains(err.Error(), "no session") {
-		t.Errorf("error: got %v (hint %s), want the helper's name and output", err, agent.Hint(err))
-	}
-	_, err = use("slow").Resolve(t.Context(), ref)
-	wantUnreachable(t, err)
-	_, err = use("empty").Resolve(t.Context(), ref)
-	wantPermanent(t, err, "docker login "+tb.Registry.Host)
-	_, err = use("missing").Resolve(t.Context(), ref)
-	wantPermanent(t, err, "docker-credential-missing")
-}
-
-func TestStaleLoginIsRenewed(t *testing.T) {
-	tb := testbed.New(t, testbed.RegistryOptions{User: "ada", Password: "engine"})
-	ref, want := tb.Push("app", "v1", testbed.Good)
-	config := dockerConfig(t, login(tb.Registry.Host, "ada", "engine"))
-	r := newResolver(t, registry.Options{DockerConfig: config})
-	wantDigest(t, r, ref, want)
-	tb.Registry.Intercept(func(w http.ResponseWriter, _ *http.Request) {
-		tb.Registry.Intercept(nil)
-		w.WriteHeader(http.StatusUnauthorized)
-	})
-	wantDigest(t, r, ref, want)
-}
-
-func TestBearerTokens(t *testing.T) {
-	tb := testbed.New(t)
-	ref, want := tb.Push("app", "v1", testbed.Good)
-	front := bearerFront(t, tb.Registry.Host, "ada", "engine")
-	ref = strings.Replace(ref, tb.Registry.Host, front, 1)
-	config := dockerConfig(t, login(front, "ada", "engine"))
-	wantDigest(t, newResolver(t, registry.Options{DockerConfig: config}), ref, want)
-
-	wrong := dockerConfig(t, login(front, "ada", "wrong"))
-	_, err := newResolver(t, registry.Options{DockerConfig: wrong}).Resolve(t.Context(), ref)
-	wantPermanent(t, err, "docker login "+front)
-}
-
 func TestPrivateCA(t *testing.T) {
 	tb := testbed.New(t, testbed.RegistryOptions{TLS: true})
 	ref, want := tb.Push("app", "v1", testbed.Good)
@@ -289,51 +212,4 @@ func wantPermanent(t *testing.T, err error, hint string) {
 
 func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
-}
-
-func login(host, user, password string) string {
-	auth := base64.StdEncoding.EncodeToString([]byte(user + ":" + password))
-	return fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, auth)
-}
-
-func dockerConfig(t *testing.T, content string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "config.json")
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-func script(t *testing.T, dir, name, body string) {
-	t.Helper()
-	if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+body+"\n"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// bearerFront asks for a token that its own /token gives out for the login, and
-// passes everything else on to the registry.
-func bearerFront(t *testing.T, host, user, password string) string {
-	t.Helper()
-	back := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: host})
-	mux := http.NewServeMux()
-	front := httptest.NewServer(mux)
-	t.Cleanup(front.Close)
-	mux.HandleFunc("/token", func(w http.ResponseWriter, req *http.Request) {
-		if u, p, _ := req.BasicAuth(); u != user || p != password {
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		fmt.Fprintf(w, `{"token":"for %s"}`, req.URL.Query().Get("scope"))
-	})
-	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
-		if req.Header.Get("Authorization") != "Bearer for repository:app:pull" {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="registry"`, front.URL))
-			w.WriteHeader(http.StatusUnauthorized)
-			return
-		}
-		back.ServeHTTP(w, req)
-	})
-	return strings.TrimPrefix(front.URL, "http://")
 }
