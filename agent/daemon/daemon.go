@@ -1,0 +1,225 @@
+// Package daemon is the wiring: it knows every stage of the line, builds them,
+// runs them and takes them down in reverse order.
+//
+// Its one promise: one broken service, or a panic in it, never stops another. It
+// decides nothing about deployments.
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"rollback-agent/agent"
+	"rollback-agent/agent/config"
+	"rollback-agent/agent/control"
+	"rollback-agent/agent/deploy"
+	"rollback-agent/agent/gate"
+	"rollback-agent/agent/history"
+	"rollback-agent/agent/registry"
+	"rollback-agent/agent/target"
+	"rollback-agent/agent/target/compose"
+	"rollback-agent/agent/watch"
+)
+
+// At most so many fetches and applies run at once on the host.
+const (
+	maxFetches = 2
+	maxApplies = 2
+)
+
+// Options are what the command line says. Empty fields leave it to the config.
+type Options struct {
+	Config   string
+	StateDir string
+	Socket   string
+	Version  string
+	Log      *slog.Logger // nil: stderr, as the config says
+}
+
+// Daemon is the agent as a whole.
+type Daemon struct {
+	options Options
+	log     *slog.Logger
+	store   *history.Store
+	server  *control.Server
+	watcher *watch.Watcher
+	targets map[string]target.Target
+	resolve *registry.Resolver
+	limits  *deploy.Limits
+	reload  chan *config.Config // the newest that was read and not yet taken over
+
+	rollbackDisabled bool
+
+	mu       sync.Mutex
+	config   *config.Config
+	services map[string]*running // by name, broken ones included
+}
+
+// New opens everything that can fail before anything runs: config, history and
+// socket. It starts nothing.
+func New(options Options) (*Daemon, error) {
+	cfg, err := load(options)
+	if err != nil {
+		return nil, err
+	}
+	d := &Daemon{
+		options: options, config: cfg, log: options.Log,
+		limits: deploy.NewLimits(maxFetches, maxApplies), services: map[string]*running{},
+		reload:           make(chan *config.Config, 1),
+		rollbackDisabled: os.Getenv(disableRollback) != "",
+	}
+	if d.log == nil {
+		d.log = newLog(cfg.Log)
+	}
+	if err := d.open(); err != nil {
+		return nil, errors.Join(err, d.close())
+	}
+	return d, nil
+}
+
+// disableRollback is set by the test that proves that the demo's assertions bite.
+const disableRollback = "ROLLBACK_AGENT_TEST_DISABLE_ROLLBACK"
+
+func (d *Daemon) open() (err error) {
+	cfg := d.config
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return agent.WithHint(fmt.Errorf("making the state directory: %w", err), "run the agent as the user that owns it, or set state_dir")
+	}
+	// The socket comes first: an agent that lives says so better than its lock does.
+	if err := os.MkdirAll(filepath.Dir(cfg.Socket), 0o750); err != nil {
+		return agent.WithHint(fmt.Errorf("making the directory of the socket: %w", err), "set socket to a path that this user may make")
+	}
+	if d.server, err = control.Listen(cfg.Socket, control.ServerOptions{Log: d.log, Backend: d, Version: d.options.Version}); err != nil {
+		return err
+	}
+	if d.store, err = history.Open(filepath.Join(cfg.StateDir, historyFile), history.Options{Logger: d.log}); err != nil {
+		return err
+	}
+	d.resolve = registry.New(registry.Options{Log: d.log, Insecure: cfg.Registry.Insecure, DockerConfig: cfg.Registry.DockerConfig})
+	d.targets = map[string]target.Target{
+		"compose": compose.New(compose.Options{Log: d.log, DockerConfig: cfg.Registry.DockerConfig}),
+	}
+	d.watcher = watch.New(d.log, 0, d.changed)
+	return d.rememberConfig()
+}
+
+const historyFile = "history.db"
+
+// Run runs the agent until ctx ends, then stops every part, the socket last.
+func (d *Daemon) Run(ctx context.Context) error {
+	defer d.closeLogged()
+	if err := d.afterDamage(); err != nil {
+		return err
+	}
+	d.log.Info("agent starts", "services", len(d.config.Services), "broken", len(d.config.Broken), "config", d.config.Path)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return d.server.Serve(ctx) })
+	group.Go(func() error { return d.watcher.Run(ctx) })
+	group.Go(func() error { return d.mend(ctx) })
+	group.Go(func() error { return d.runServices(ctx) })
+	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errStopped) {
+		return err
+	}
+	return nil
+}
+
+func (d *Daemon) closeLogged() {
+	if err := d.close(); err != nil {
+		d.log.Error("closing", "error", err)
+	}
+	d.log.Info("agent stopped")
+}
+
+func (d *Daemon) close() error {
+	var errs []error
+	for _, t := range d.targets {
+		if c, ok := t.(interface{ Close() error }); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	if d.store != nil {
+		errs = append(errs, d.store.Close())
+	}
+	if d.server != nil {
+		errs = append(errs, d.server.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// afterDamage pauses every service when the history had to be set aside: with it
+// went the knowledge of what must not be deployed.
+func (d *Daemon) afterDamage() error {
+	path := d.store.Damaged()
+	if path == "" {
+		return nil
+	}
+	now := time.Now()
+	d.log.Error("history was damaged, automation is paused", "kept_as", path)
+	for _, svc := range d.config.Services {
+		record, err := d.store.Service(svc.Name)
+		if err != nil {
+			return fmt.Errorf("pausing service %q: %w", svc.Name, err)
+		}
+		note := "the history was damaged and is kept as " + path + "; what was quarantined is not known any more"
+		record.Pause = &agent.Pause{At: now, By: "agent", Reason: agent.ReasonLost, Note: note}
+		_, err = d.store.Record(agent.Entry{Service: &record, Event: &agent.Event{
+			At: now, Kind: agent.EventPaused, Service: svc.Name, Reason: agent.ReasonLost, Message: note, Severity: agent.SeverityCritical,
+		}})
+		if err != nil {
+			return fmt.Errorf("pausing service %q: %w", svc.Name, err)
+		}
+	}
+	return nil
+}
+
+// changed hands a change of files to the worker of its service.
+func (d *Daemon) changed(change agent.Change) {
+	if change.Service == configWatch {
+		d.Reload()
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.services[change.Service]; s != nil && s.worker != nil {
+		s.worker.Changed(change)
+	}
+}
+
+func (d *Daemon) worker(svc agent.Service) *deploy.Worker {
+	t := d.targets[svc.Target]
+	return deploy.New(svc, deploy.Options{
+		Target: t, Resolver: d.resolve, Recorder: d.store, Limits: d.limits, Log: d.log,
+		Probe: func(ctx context.Context, svc agent.Service, report func(agent.Sample)) {
+			gate.Run(ctx, svc, t, report)
+		},
+		Before: before,
+		Files: func(name string, files []string) bool {
+			return d.watcher.Set(name, files, svc.Debounce)
+		},
+		DisableRollback: d.rollbackDisabled,
+	})
+}
+
+// before runs the command that a service wants run before each deployment.
+func before(ctx context.Context, svc agent.Service) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, beforeTimeout, errBefore)
+	defer cancel()
+	output, err := gate.Command(ctx, svc.Name, svc.BeforeDeploy)
+	if err != nil {
+		return fmt.Errorf("running %q: %w: %s", svc.BeforeDeploy, err, output)
+	}
+	return nil
+}
+
+// beforeTimeout ends a command before a deployment that hangs.
+const beforeTimeout = 10 * time.Minute
+
+var errBefore = errors.New("before_deploy ran for more than ten minutes")
