@@ -131,11 +131,13 @@ crash_once() {
 idle() {
   local i began
   agent_stop
+  rm -rf state
   config idle
   for ((i = 1; i <= IDLE_SERVICES; i++)); do
     idle_file "$i"
     printf '\n[service.s%d]\ncompose_file = "%s/idle%d.yml"\n' "$i" "$STAGE" "$i" >>idle.toml
   done
+  seq "$IDLE_SERVICES" | xargs -P 4 -I{} up -f idle{}.yml >/dev/null
   agent_start idle.toml
   wait_until $((60 + 10 * IDLE_SERVICES)) "all services are adopted" idle_adopted
   sleep 5
@@ -148,7 +150,6 @@ idle() {
 idle_file() {
   printf 'name: %s-idle%d\nservices:\n  app:\n    image: %s/shop:v1\n    network_mode: none\n' \
     "$RUN" "$1" "$REGISTRY" >"idle$1.yml"
-  up -f "idle$1.yml" >/dev/null
 }
 
 idle_adopted() {

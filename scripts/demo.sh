@@ -140,7 +140,7 @@ deployment() {
   wait_until 90 "deployment $((LAST + 1)) ends" deployment_ended
   LAST=$((LAST + 1))
   say "\$ agent history --config config.toml --output json | jq 'first'"
-  newest | jq -c '{id, service, kind, state, reason, serving, from_release, to_release, restored_release, duration_ms}'
+  newest | jq -c '{id, service, kind, state, reason, serving, from_release, to_release, restored_release, duration_ms, message}'
   expect_is "deployment $LAST" "$1" "$(newest | jq -r .state)"
   case $1 in
     succeeded) expect_is "what serves" new "$(newest | jq -r .serving)" ;;
@@ -222,9 +222,12 @@ say() { printf '\n%s\n' "$*"; }
 
 # run echoes a command as one would type it, and runs it.
 run() {
-  local text
-  printf -v text ' %q' "$@"
-  say "\$${text//$STAGE/\$STAGE}"
+  local word text='$'
+  for word; do
+    [[ $word =~ ^[[:alnum:]_./:=@,+-]+$ ]] || word=${word@Q}
+    text+=" $word"
+  done
+  say "$text"
   "$@"
 }
 

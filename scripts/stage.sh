@@ -69,10 +69,10 @@ agent_stop() {
 
 # wait_until SECONDS WHAT COMMAND... repeats the command until it succeeds.
 wait_until() {
-  local deadline=$((SECONDS + $1)) what=$2
+  local deadline=$((SECONDS + $1)) what=$2 said
   shift 2
-  until "$@" >/dev/null 2>&1; do
-    ((SECONDS < deadline)) || fail "waited too long until $what"
+  until said=$("$@" 2>&1); do
+    ((SECONDS < deadline)) || fail "waited too long until $what: $said"
     [[ -z $AGENT_PID ]] || kill -0 "$AGENT_PID" 2>/dev/null || fail "the agent ended"
     sleep 0.1
   done
