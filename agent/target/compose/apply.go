@@ -31,9 +31,9 @@ func (t *Target) Apply(ctx context.Context, svc agent.Service, rel agent.Release
 	}
 	a := &applying{Target: t, engine: e, svc: svc, rel: rel, model: m, id: identity{
 		project: m.project.Name, directory: m.project.WorkingDir, files: m.project.ComposeFiles,
-		envFiles: m.envFiles, unit: m.unit, oneShots: m.oneShots, config: svc.Compose,
-	}}
-	unlock, err := t.locks.lock(ctx, "project "+e.host+" "+m.project.Name)
+		envFiles: m.envFiles, config: svc.Compose,
+	}.of(m)}
+	unlock, err := t.locks.lock(ctx, "project "+a.project())
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,9 @@ func (a *applying) run(ctx context.Context) error {
 	}
 	return a.verify(ctx)
 }
+
+// project names the compose project among all that this process deals with.
+func (a *applying) project() string { return a.engine.host + " " + a.model.project.Name }
 
 // fetched refuses a release that no Fetch prepared.
 func (a *applying) fetched() error {
@@ -138,13 +141,6 @@ func (a *applying) narrow(ctx context.Context, before []container.Summary) (*typ
 	return project, nil
 }
 
-// hashesOthers tells whether Compose mixes something into a service's config
-// hash that the model alone does not give.
-func hashesOthers(s types.ServiceConfig) bool {
-	return len(parentsOf(s)) > 0 || s.UseAPISocket ||
-		slices.ContainsFunc(s.Volumes, func(v types.ServiceVolumeConfig) bool { return v.Type == types.VolumeTypeImage })
-}
-
 // isDone tells whether a one-shot of exactly this release ended well already.
 func (a *applying) isDone(ctx context.Context, name string, before []container.Summary) (bool, error) {
 	artifact, ok := a.artifact(name)
@@ -152,7 +148,7 @@ func (a *applying) isDone(ctx context.Context, name string, before []container.S
 		return false, nil
 	}
 	for _, c := range before {
-		if c.Labels[api.ServiceLabel] != name || c.State != container.StateExited || c.ImageID != artifact.Local || configOf(c) != artifact.Config {
+		if c.Labels[api.ServiceLabel] != name || c.State != container.StateExited || c.ImageID != artifact.Local || a.id.configOf(c, before) != artifact.Config {
 			continue
 		}
 		instance, err := a.engine.instance(ctx, c.ID, newImageCache(a.engine))
@@ -164,13 +160,6 @@ func (a *applying) isDone(ctx context.Context, name string, before []container.S
 		}
 	}
 	return false, nil
-}
-
-func configOf(c container.Summary) string {
-	if own := c.Labels[configLabel]; own != "" {
-		return own
-	}
-	return c.Labels[api.ConfigHashLabel]
 }
 
 // moveTags points the local tags that the files name at the release's images,
@@ -230,9 +219,12 @@ func (a *applying) up(ctx context.Context, project *types.Project) error {
 		},
 		Start: api.StartOptions{Project: project},
 	}
+	a.setCut(a.project(), true)
 	if err := sdk.Up(ctx, project, options); err != nil {
+		a.setCut(a.project(), ctx.Err() != nil)
 		return a.explainUp(ctx, err)
 	}
+	a.setCut(a.project(), false)
 	return nil
 }
 
@@ -254,19 +246,23 @@ func (a *applying) explainUp(ctx context.Context, err error) error {
 // one-shots of other releases that a rollback leaves behind: they would say for
 // ever that two releases are mixed.
 func (a *applying) verify(ctx context.Context) error {
-	after, err := a.engine.containers(ctx, a.id)
+	all, err := a.engine.projectContainers(ctx, a.id.project)
 	if err != nil {
 		return err
 	}
 	counts := map[string]int{}
-	for _, c := range after {
+	for _, c := range a.id.own(all) {
 		name := c.Labels[api.ServiceLabel]
+		if parent := namespaceOf(c); parent != "" && !a.engine.among(ctx, parent, all) {
+			return fmt.Errorf("container %s is in the network of a container that is gone", nameOf(c))
+		}
 		artifact, ok := a.artifact(name)
 		if !ok {
 			continue
 		}
+		config := a.id.configOf(c, all)
 		switch {
-		case c.ImageID == artifact.Local && configOf(c) == artifact.Config && !replaces(c):
+		case c.ImageID == artifact.Local && config == artifact.Config && !replaces(c):
 			counts[name]++
 		case artifact.OneShot && a.rel.Restores > 0:
 			if err := a.engine.remove(ctx, c.ID, true); err != nil {
@@ -274,7 +270,7 @@ func (a *applying) verify(ctx context.Context) error {
 			}
 		default:
 			return fmt.Errorf("container %s is not what %s describes: image %.19s, config %.12s; wanted image %.19s, config %.12s",
-				nameOf(c), agent.ReleaseName(a.rel.Number), c.ImageID, configOf(c), artifact.Local, artifact.Config)
+				nameOf(c), agent.ReleaseName(a.rel.Number), c.ImageID, config, artifact.Local, artifact.Config)
 		}
 	}
 	for _, artifact := range a.rel.Artifacts {

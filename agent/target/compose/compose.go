@@ -17,6 +17,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -40,11 +41,13 @@ type Target struct {
 	options Options
 	log     *slog.Logger
 	locks   locks // one per compose project and one per local tag
+	born    time.Time
 
 	mu      sync.Mutex
 	engines map[string]*engine  // by docker host
 	known   map[string]identity // by service: who it was when last loaded
 	loads   map[string]cached   // by service: the last load
+	cut     map[string]bool     // projects whose last Up did not end well
 }
 
 // New returns a target that has not spoken to anybody yet. The SDK's global
@@ -58,9 +61,11 @@ func New(options Options) *Target {
 	return &Target{
 		options: options,
 		log:     log,
+		born:    time.Now(),
 		engines: map[string]*engine{},
 		known:   map[string]identity{},
 		loads:   map[string]cached{},
+		cut:     map[string]bool{},
 	}
 }
 
@@ -93,6 +98,19 @@ func (t *Target) recall(svc agent.Service) (identity, bool) {
 	defer t.mu.Unlock()
 	id, ok := t.known[svc.Name]
 	return id, ok && id.matches(svc)
+}
+
+// setCut notes whether the last Up of a project was cut off.
+func (t *Target) setCut(project string, cut bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.cut[project] = cut
+}
+
+func (t *Target) wasCut(project string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.cut[project]
 }
 
 // silence leads the SDK's logger, which is global, to ours.

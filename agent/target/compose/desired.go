@@ -32,7 +32,7 @@ func (t *Target) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, 
 	if err != nil {
 		return agent.Wanted{Files: m.files, Warnings: m.warnings}, err
 	}
-	id.project, id.unit, id.oneShots = m.project.Name, m.unit, m.oneShots
+	id = id.of(m)
 	t.remember(svc, id)
 	wanted, err := describe(m)
 	if err != nil {

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
 	composesdk "github.com/docker/compose/v5/pkg/compose"
 	"github.com/moby/moby/client"
+	"golang.org/x/sync/errgroup"
 
 	"rollback-agent/agent"
 )
@@ -62,38 +64,59 @@ func (t *Target) Fetch(ctx context.Context, svc agent.Service, rel agent.Release
 	if err != nil {
 		return rel, err
 	}
+	f := &fetching{Target: t, engine: e, svc: svc, rel: rel, model: m, progress: progress}
 	fetched := slices.Clone(rel.Artifacts)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(maxPulls)
 	for i := range fetched {
-		a := &fetched[i]
-		s, ok := m.project.Services[a.Name]
-		if !ok {
-			return rel, agent.Permanent(fmt.Errorf("%s of service %q has no compose service %q", agent.ReleaseName(rel.Number), svc.Name, a.Name))
-		}
-		f := fetching{Target: t, engine: e, svc: svc, rel: rel, platform: cmp.Or(s.Platform, m.project.Environment["DOCKER_DEFAULT_PLATFORM"]), progress: progress}
-		if a.Local, err = f.fetch(ctx, *a); err != nil {
-			return rel, fmt.Errorf("fetching %s for service %q: %w", a.Ref, svc.Name, err)
-		}
-		if a.Config, err = composesdk.ServiceHash(s); err != nil {
-			return rel, fmt.Errorf("hashing compose service %q: %w", a.Name, err)
-		}
+		group.Go(func() error { return f.learn(groupCtx, &fetched[i]) })
+	}
+	if err := group.Wait(); err != nil {
+		return rel, err
 	}
 	rel.Artifacts = fetched
 	return rel, nil
 }
 
-// fetching is one Fetch, for one artifact at a time.
+// maxPulls is how many images of one release are pulled at a time.
+const maxPulls = 3
+
+// fetching is one Fetch.
 type fetching struct {
 	*Target
-	engine   *engine
-	svc      agent.Service
-	rel      agent.Release
-	platform string // "" is the engine's own
+	engine *engine
+	svc    agent.Service
+	rel    agent.Release
+	model  model
+
+	mu       sync.Mutex // progress is never called twice at a time
 	progress func(agent.Progress)
+}
+
+// learn brings one artifact here and fills in what Up and Running will show.
+func (f *fetching) learn(ctx context.Context, a *agent.Artifact) (err error) {
+	s, ok := f.model.project.Services[a.Name]
+	if !ok {
+		return agent.Permanent(fmt.Errorf("%s of service %q has no compose service %q", agent.ReleaseName(f.rel.Number), f.svc.Name, a.Name))
+	}
+	if a.Local, err = f.fetch(ctx, *a); err != nil {
+		return fmt.Errorf("fetching %s for service %q: %w", a.Ref, f.svc.Name, err)
+	}
+	if a.Config, err = composesdk.ServiceHash(s); err != nil {
+		return fmt.Errorf("hashing compose service %q: %w", a.Name, err)
+	}
+	return nil
+}
+
+// platform is what the files want the artifact to run on, "" for the engine's
+// own.
+func (f *fetching) platform(a agent.Artifact) string {
+	return cmp.Or(f.model.project.Services[a.Name].Platform, f.model.project.Environment["DOCKER_DEFAULT_PLATFORM"])
 }
 
 // fetch returns the ID of the artifact's image, which is here afterwards, under
 // the release's keep tag.
-func (f fetching) fetch(ctx context.Context, a agent.Artifact) (string, error) {
+func (f *fetching) fetch(ctx context.Context, a agent.Artifact) (string, error) {
 	if a.Digest == "" {
 		return "", agent.Permanent(errors.New("the reference has no digest"))
 	}
@@ -107,7 +130,7 @@ func (f fetching) fetch(ctx context.Context, a agent.Artifact) (string, error) {
 			return "", err
 		}
 	}
-	if err := f.fits(ctx, image); err != nil {
+	if err := f.fits(ctx, a, image); err != nil {
 		return "", err
 	}
 	if f.rel.Number > 0 {
@@ -125,7 +148,7 @@ func (f fetching) fetch(ctx context.Context, a agent.Artifact) (string, error) {
 // here looks for the artifact's image on this host: by the ID that an earlier
 // Fetch found, by digest, and under the keep tags of this release and of the one
 // that it restores. What a name leads to is only believed by its digest.
-func (f fetching) here(ctx context.Context, a agent.Artifact) (*client.ImageInspectResult, error) {
+func (f *fetching) here(ctx context.Context, a agent.Artifact) (*client.ImageInspectResult, error) {
 	names := []string{byDigest(a.Ref, a.Digest), a.Digest, keepTag(f.svc.Name, a.Name, f.rel.Number)}
 	if f.rel.Restores > 0 {
 		names = append(names, keepTag(f.svc.Name, a.Name, f.rel.Restores))
@@ -155,10 +178,16 @@ func isImage(image *client.ImageInspectResult, digest string) bool {
 }
 
 // bring pulls the artifact and looks whether it arrived.
-func (f fetching) bring(ctx context.Context, a agent.Artifact) (*client.ImageInspectResult, error) {
+func (f *fetching) bring(ctx context.Context, a agent.Artifact) (*client.ImageInspectResult, error) {
 	ref := byDigest(a.Ref, a.Digest)
+	if only, err := f.onlyLocal(ctx, a); err != nil {
+		return nil, err
+	} else if only {
+		return nil, agent.WithHint(agent.Permanent(fmt.Errorf("image %.19s was never in a registry, and it is gone: %w", a.Digest, agent.ErrSourceMissing)),
+			"build it again, or load it: docker load")
+	}
 	f.log.Info("pulling image", "service", f.svc.Name, "release", f.rel.Number, "image", ref)
-	err := f.pull(ctx, f.engine, ref, f.platform, func(done, total int64) { f.report(a, done, total) })
+	err := f.pull(ctx, f.engine, ref, f.platform(a), func(done, total int64) { f.report(a, done, total) })
 	if err != nil {
 		return nil, f.explainMissing(ctx, a, err)
 	}
@@ -172,9 +201,27 @@ func (f fetching) bring(ctx context.Context, a agent.Artifact) (*client.ImageIns
 	return image, nil
 }
 
+// onlyLocal tells whether the artifact's digest is an image ID, which no registry
+// knows. In a containerd image store IDs are manifest digests and tell nothing.
+func (f *fetching) onlyLocal(ctx context.Context, a agent.Artifact) (bool, error) {
+	if a.Local != a.Digest {
+		return false, nil
+	}
+	ctx, cancel := ask(ctx)
+	defer cancel()
+	info, err := f.engine.client.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return false, f.engine.wrap(ctx, err, "asking the engine for its image store")
+	}
+	containerd := slices.ContainsFunc(info.Info.DriverStatus, func(pair [2]string) bool {
+		return strings.HasPrefix(pair[1], "io.containerd.snapshotter")
+	})
+	return !containerd, nil
+}
+
 // explainMissing says of a failed pull what it means for the release: what is to
 // be restored and can be had nowhere is missing, whatever the reason.
-func (f fetching) explainMissing(ctx context.Context, a agent.Artifact, err error) error {
+func (f *fetching) explainMissing(ctx context.Context, a agent.Artifact, err error) error {
 	if f.rel.Restores == 0 || errors.Is(err, agent.ErrSourceMissing) || ctx.Err() != nil {
 		return err
 	}
@@ -186,8 +233,8 @@ func (f fetching) explainMissing(ctx context.Context, a agent.Artifact, err erro
 }
 
 // fits refuses an image that this engine cannot run.
-func (f fetching) fits(ctx context.Context, image *client.ImageInspectResult) error {
-	wanted := f.platform
+func (f *fetching) fits(ctx context.Context, a agent.Artifact, image *client.ImageInspectResult) error {
+	wanted := f.platform(a)
 	if wanted == "" {
 		var err error
 		if wanted, err = f.engine.ownPlatform(ctx); err != nil {
@@ -229,7 +276,9 @@ func (e *engine) tag(ctx context.Context, imageID, name string) error {
 	return e.wrap(ctx, err, "tagging image %.19s as %s", imageID, name)
 }
 
-func (f fetching) report(a agent.Artifact, done, total int64) {
+func (f *fetching) report(a agent.Artifact, done, total int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.progress != nil {
 		f.progress(agent.Progress{Artifact: a.Name, Done: done, Total: total})
 	}

@@ -17,14 +17,15 @@ import (
 // mending it must be noticed.
 type walk struct {
 	found []string
-	seen  map[string]bool
+	seen  map[string]bool // listed
+	read  map[string]bool // followed
 }
 
 // filesOf lists every file that decides what an identity's model is, without
 // loading it: compose files, the override file that may appear, env files, .env
 // even when absent, includes and extended files.
 func filesOf(id identity, env types.Mapping) []string {
-	w := &walk{seen: map[string]bool{}}
+	w := &walk{seen: map[string]bool{}, read: map[string]bool{}}
 	if len(id.config.Files) == 1 && isDefaultName(id.config.Files[0]) {
 		w.add(overridesOf(id.config.Files[0])...)
 	}
@@ -32,6 +33,7 @@ func filesOf(id identity, env types.Mapping) []string {
 		w.add(filepath.Join(id.directory, ".env"))
 	}
 	w.add(id.envFiles...)
+	w.add(id.config.Files...)
 	for _, file := range id.files {
 		w.compose(file, id.directory, env)
 	}
@@ -42,7 +44,7 @@ func filesOf(id identity, env types.Mapping) []string {
 // filesOfProject lists what the services of a loaded project read, env files
 // that are missing and not required included.
 func filesOfProject(project *types.Project) []string {
-	w := &walk{seen: map[string]bool{}}
+	w := &walk{seen: map[string]bool{}, read: map[string]bool{}}
 	for _, s := range project.AllServices() {
 		for _, env := range s.EnvFiles {
 			w.add(env.Path)
@@ -86,9 +88,10 @@ func (w *walk) add(files ...string) {
 // compose lists a compose file and what it leads to. dir is what its paths are
 // relative to.
 func (w *walk) compose(file, dir string, env types.Mapping) {
-	if w.seen[file] {
+	if w.read[file] {
 		return
 	}
+	w.read[file] = true
 	w.add(file)
 	for _, doc := range documents(file) {
 		for _, entry := range list(doc["include"]) {
@@ -159,9 +162,10 @@ func (w *walk) services(doc map[string]any, dir string, env types.Mapping) {
 // extended lists a file that a service extends. Its own paths are relative to
 // itself, and its includes are not followed.
 func (w *walk) extended(file string, env types.Mapping) {
-	if w.seen[file] {
+	if w.read["extended "+file] {
 		return
 	}
+	w.read["extended "+file] = true
 	w.add(file)
 	for _, doc := range documents(file) {
 		w.services(doc, filepath.Dir(file), env)

@@ -34,9 +34,9 @@ type host struct {
 
 // newHost makes an empty project directory; the service is every compose service
 // of its compose.yaml.
-func newHost(t *testing.T) *host {
+func newHost(t *testing.T, opts ...testbed.RegistryOptions) *host {
 	t.Helper()
-	tb := testbed.New(t)
+	tb := testbed.New(t, opts...)
 	project := tb.Project(t)
 	dir := t.TempDir()
 	h := &host{T: t, Testbed: tb, docker: tb.Docker(t), project: project, dir: dir, target: compose.New(compose.Options{DockerConfig: t.TempDir()})}
@@ -251,4 +251,10 @@ func (h *host) removeImage(imageID string) {
 	if _, err := h.docker.ImageRemove(h.Context(), imageID, client.ImageRemoveOptions{Force: true, PruneChildren: true}); err != nil {
 		h.Fatal(err)
 	}
+}
+
+func cancelled(t *testing.T) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return ctx, cancel
 }

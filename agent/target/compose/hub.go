@@ -148,7 +148,7 @@ func (h *hub) stream(ctx context.Context) error {
 	for {
 		select {
 		case event := <-result.Messages:
-			h.dispatch(event)
+			h.dispatch(ctx, event)
 		case err := <-result.Err:
 			if err == nil {
 				err = io.EOF
@@ -165,10 +165,15 @@ func (h *hub) ping(ctx context.Context) error {
 	return h.engine.wrap(ctx, err, "connecting to the engine")
 }
 
-func (h *hub) dispatch(event events.Message) {
+// dispatch hands an event to who listens to its project, unless ctx is of a
+// stream that was replaced.
+func (h *hub) dispatch(ctx context.Context, event events.Message) {
 	project := event.Actor.Attributes[api.ProjectLabel]
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if ctx.Err() != nil {
+		return
+	}
 	for _, l := range h.listeners {
 		if l.project == project {
 			l.put(note{event: event})

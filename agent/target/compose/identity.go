@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	composecli "github.com/compose-spec/compose-go/v2/cli"
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/docker/compose/v5/pkg/api"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/client"
@@ -27,6 +28,21 @@ type identity struct {
 	oneShots  []string
 	warnings  []string
 	config    agent.Compose // what it was derived from
+	// mixed are the services into whose config hash Compose mixes other
+	// containers' IDs.
+	mixed map[string]types.ServiceConfig
+}
+
+// of adds what a loaded model says.
+func (id identity) of(m model) identity {
+	id.project, id.unit, id.oneShots = m.project.Name, m.unit, m.oneShots
+	id.mixed = map[string]types.ServiceConfig{}
+	for _, name := range m.unit {
+		if s := m.project.Services[name]; hashesOthers(s) {
+			id.mixed[name] = s
+		}
+	}
+	return id
 }
 
 // matches tells whether the identity belongs to the service as configured now.
@@ -117,10 +133,11 @@ func (e *engine) projectsOf(ctx context.Context, file string) ([]labelled, error
 	if err != nil {
 		return nil, e.wrap(ctx, err, "looking for containers of %s", file)
 	}
+	info, _ := os.Stat(file)
 	newest := map[string]container.Summary{}
 	for _, c := range list.Items {
 		project := c.Labels[api.ProjectLabel]
-		if !slices.Contains(strings.Split(c.Labels[api.ConfigFilesLabel], ","), file) || c.Labels[api.OneoffLabel] == "True" {
+		if c.Labels[api.OneoffLabel] == "True" || !namesFile(strings.Split(c.Labels[api.ConfigFilesLabel], ","), file, info) {
 			continue
 		}
 		if c.Created >= newest[project].Created {
@@ -132,6 +149,28 @@ func (e *engine) projectsOf(ctx context.Context, file string) ([]labelled, error
 		found = append(found, readLabels(newest[project].Labels))
 	}
 	return found, nil
+}
+
+// namesFile tells whether a file is in a list, under any of its names: the path
+// that somebody deployed by may be a link.
+func namesFile(files []string, file string, info os.FileInfo) bool {
+	return slices.ContainsFunc(files, func(f string) bool {
+		if f == file {
+			return true
+		}
+		if info == nil || filepath.Base(f) != filepath.Base(file) {
+			return false
+		}
+		other, err := os.Stat(f)
+		return err == nil && os.SameFile(info, other)
+	})
+}
+
+func sameFiles(a, b []string) bool {
+	return slices.EqualFunc(a, b, func(x, y string) bool {
+		info, err := os.Stat(y)
+		return x == y || err == nil && namesFile([]string{x}, y, info)
+	})
 }
 
 func readLabels(labels map[string]string) labelled {
@@ -187,7 +226,8 @@ func (id identity) adopt(svc agent.Service, l labelled) (identity, error) {
 	if len(id.envFiles) == 0 && !slices.ContainsFunc(l.envFiles, func(f string) bool { return !exists(f) }) {
 		id.envFiles = l.envFiles
 	}
-	if slices.Equal(l.files, id.files) {
+	if sameFiles(l.files, id.files) {
+		id.files = l.files
 		return id, nil
 	}
 	if len(svc.Compose.Files) == 1 && l.files[0] == svc.Compose.Files[0] && !isDefaultName(l.files[0]) {

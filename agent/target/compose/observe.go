@@ -220,6 +220,7 @@ func (o *observing) say(observation agent.Observation) {
 func (o *observing) inspect(ctx context.Context, e events.Message) agent.Instance {
 	instance, err := o.engine.instance(ctx, e.Actor.ID, newImageCache(o.engine))
 	if err == nil && instance != nil {
+		o.plainConfig(ctx, instance)
 		return *instance
 	}
 	labels := e.Actor.Attributes
@@ -230,6 +231,24 @@ func (o *observing) inspect(ctx context.Context, e events.Message) agent.Instanc
 	return agent.Instance{
 		ID: e.Actor.ID, Name: labels["name"], Artifact: labels[api.ServiceLabel], Ref: labels["image"],
 		Config: config, Phase: agent.PhaseExited, Health: agent.HealthNone,
+	}
+}
+
+// plainConfig puts what the model gives in place of a hash that other containers'
+// IDs are mixed into.
+func (o *observing) plainConfig(ctx context.Context, instance *agent.Instance) {
+	id := o.identity()
+	if _, mixed := id.mixed[instance.Artifact]; !mixed {
+		return
+	}
+	all, err := o.engine.projectContainers(ctx, id.project)
+	if err != nil {
+		return // the next snapshot has it
+	}
+	for _, c := range all {
+		if c.ID == instance.ID {
+			instance.Config = id.configOf(c, all)
+		}
 	}
 }
 

@@ -17,10 +17,6 @@ import (
 	"rollback-agent/agent"
 )
 
-// configLabel is put on containers whose config-hash label the model alone does
-// not give, because Compose hashes other containers' IDs into it.
-const configLabel = "rollback-agent.config"
-
 // The engine's own defaults of a health check.
 const (
 	defaultInterval = 30 * time.Second
@@ -53,7 +49,7 @@ func (t *Target) whoIs(ctx context.Context, svc agent.Service) (*engine, identit
 		return e, id, err
 	}
 	if m, err := load(ctx, svc, id); err == nil {
-		id.project, id.unit, id.oneShots = m.project.Name, m.unit, m.oneShots
+		id = id.of(m)
 		t.remember(svc, id)
 		return e, id, nil
 	}
@@ -65,59 +61,79 @@ func (t *Target) whoIs(ctx context.Context, svc agent.Service) (*engine, identit
 
 // running lists and inspects the containers of an identity.
 func (e *engine) running(ctx context.Context, id identity) (agent.Running, error) {
-	list, err := e.containers(ctx, id)
+	all, err := e.projectContainers(ctx, id.project)
 	if err != nil {
 		return agent.Running{}, err
 	}
-	images := newImageCache(e)
-	found := make([]*agent.Instance, len(list))
 	var running agent.Running
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.SetLimit(4)
-	for i, c := range list {
-		if replaces(c) && c.State != container.StateRunning {
+	list := slices.DeleteFunc(id.own(all), func(c container.Summary) bool {
+		residue := replaces(c) && c.State != container.StateRunning
+		if residue {
 			running.Residue = append(running.Residue, nameOf(c))
-			continue
 		}
-		group.Go(func() (err error) {
-			found[i], err = e.instance(groupCtx, c.ID, images)
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
+		return residue
+	})
+	found, err := e.instances(ctx, list)
+	if err != nil {
 		return agent.Running{}, err
-	}
-	living := map[string]bool{}
-	for _, c := range list {
-		living[c.ID] = true
 	}
 	for i, instance := range found {
 		if instance == nil {
-			continue
+			continue // gone meanwhile
 		}
-		if parent := namespaceOf(list[i]); parent != "" && !living[parent] && !e.lives(ctx, parent) {
-			instance.Config += " in the namespace of a container that is gone"
+		instance.Config = id.configOf(list[i], all)
+		if parent := namespaceOf(list[i]); parent != "" && !e.among(ctx, parent, all) {
+			instance.Config += " in the network of a container that is gone"
 		}
 		running.Instances = append(running.Instances, *instance)
 	}
 	return running, nil
 }
 
+// instances inspects containers, a few at a time. One that is gone is nil.
+func (e *engine) instances(ctx context.Context, list []container.Summary) ([]*agent.Instance, error) {
+	images := newImageCache(e)
+	found := make([]*agent.Instance, len(list))
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.SetLimit(4)
+	for i, c := range list {
+		group.Go(func() (err error) {
+			found[i], err = e.instance(groupCtx, c.ID, images)
+			return err
+		})
+	}
+	return found, group.Wait()
+}
+
 // containers lists the service's containers, in any state, by name.
 func (e *engine) containers(ctx context.Context, id identity) ([]container.Summary, error) {
+	all, err := e.projectContainers(ctx, id.project)
+	return id.own(all), err
+}
+
+// projectContainers lists all containers of a compose project, by name.
+func (e *engine) projectContainers(ctx context.Context, project string) ([]container.Summary, error) {
 	ctx, cancel := ask(ctx)
 	defer cancel()
 	list, err := e.client.ContainerList(ctx, client.ContainerListOptions{
-		All: true, Filters: make(client.Filters).Add("label", api.ProjectLabel+"="+id.project),
+		All: true, Filters: make(client.Filters).Add("label", api.ProjectLabel+"="+project),
 	})
 	if err != nil {
-		return nil, e.wrap(ctx, err, "listing the containers of project %q", id.project)
+		return nil, e.wrap(ctx, err, "listing the containers of project %q", project)
 	}
-	own := slices.DeleteFunc(list.Items, func(c container.Summary) bool {
-		return !id.owns(c.Labels) || c.State == container.StateRemoving
-	})
-	slices.SortFunc(own, func(a, b container.Summary) int { return cmp.Compare(nameOf(a), nameOf(b)) })
-	return own, nil
+	slices.SortFunc(list.Items, func(a, b container.Summary) int { return cmp.Compare(nameOf(a), nameOf(b)) })
+	return list.Items, nil
+}
+
+// own picks the service's containers.
+func (id identity) own(all []container.Summary) []container.Summary {
+	var own []container.Summary
+	for _, c := range all {
+		if id.owns(c.Labels) && c.State != container.StateRemoving {
+			own = append(own, c)
+		}
+	}
+	return own
 }
 
 // owns tells whether a container with these labels is an instance of the
@@ -152,6 +168,12 @@ func namespaceOf(c container.Summary) string {
 		return ""
 	}
 	return parent
+}
+
+// among tells whether a container is in a list, or at least lives: it may be of
+// another project.
+func (e *engine) among(ctx context.Context, containerID string, all []container.Summary) bool {
+	return slices.ContainsFunc(all, func(c container.Summary) bool { return c.ID == containerID }) || e.lives(ctx, containerID)
 }
 
 func (e *engine) lives(ctx context.Context, containerID string) bool {

@@ -18,6 +18,7 @@ import (
 const (
 	settleTime  = 700 * time.Millisecond
 	settleLimit = 20 * time.Second
+	youth       = 3 * time.Second
 )
 
 var errUnsettled = errors.New("the engine goes on changing the containers")
@@ -26,7 +27,7 @@ var errUnsettled = errors.New("the engine goes on changing the containers")
 // trip over it: containers that still have the name of a replacement. In the
 // usual case there are none, and it does nothing at all.
 func (a *applying) sweep(ctx context.Context, list []container.Summary) ([]container.Summary, error) {
-	if !slices.ContainsFunc(list, isResidue) {
+	if !slices.ContainsFunc(list, isResidue) && !a.mayBeBusy(len(list)) {
 		return list, nil
 	}
 	list, err := a.settle(ctx, list)
@@ -49,11 +50,21 @@ func (a *applying) sweep(ctx context.Context, list []container.Summary) ([]conta
 		} else {
 			err = a.engine.rename(ctx, c.ID, name)
 		}
+		if errdefs.IsConflict(err) { // the name has another owner by now
+			err = a.engine.remove(ctx, c.ID, false)
+		}
 		if err != nil {
 			return nil, err
 		}
 	}
 	return a.engine.containers(ctx, a.id)
+}
+
+// mayBeBusy tells whether the engine may still be at work for somebody who died:
+// this process's own last Up was cut off, or the process is so young that its
+// predecessor may have been killed in the middle of one.
+func (a *applying) mayBeBusy(containers int) bool {
+	return a.wasCut(a.project()) || containers > 0 && time.Since(a.born) < youth
 }
 
 // isResidue tells whether a container may be the work of an interrupted Up: the
