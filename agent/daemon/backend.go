@@ -88,7 +88,7 @@ func (d *Daemon) Deployments(filter agent.HistoryFilter) ([]agent.Deployment, er
 func (d *Daemon) Deployment(id int64) (agent.Deployment, error) {
 	dep, err := d.store.Deployment(id)
 	if errors.Is(err, history.ErrNotFound) {
-		return dep, agent.WithHint(fmt.Errorf("there is no deployment %d", id), "`agent history` lists them")
+		return dep, agent.WithHint(fmt.Errorf("there is no deployment %d: %w", id, err), "`agent history` lists them")
 	}
 	return dep, err
 }

@@ -81,7 +81,7 @@ services:
 
 func (h *host) begin() {
 	h.t.Helper()
-	d, err := daemon.New(daemon.Options{Config: filepath.Join(h.dir, "config.toml"), Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
+	d, err := daemon.New(daemon.Options{Config: filepath.Join(h.dir, "config.toml"), StateDir: filepath.Join(h.dir, "state"), Log: slog.New(slog.NewTextHandler(h.t.Output(), nil))})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -48,6 +48,9 @@ func (d *Daemon) runServices(ctx context.Context) error {
 		case cfg := <-d.reload:
 			d.adjust(ctx, cfg)
 			d.watcher.Set(configWatch, cfg.Files, 0)
+			if err := d.rememberConfig(); err != nil {
+				d.log.Error("the config in use cannot be remembered", "error", err)
+			}
 		}
 	}
 }

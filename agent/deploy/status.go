@@ -14,7 +14,7 @@ func (w *Worker) Status() agent.Status {
 	w.mu.Lock()
 	s := w.status
 	w.mu.Unlock()
-	if quarantine, err := w.Recorder.Quarantine(w.svc.Name); err == nil {
+	if quarantine, err := w.Recorder.Quarantine(s.Service); err == nil {
 		s.Quarantine = quarantine
 	}
 	return s

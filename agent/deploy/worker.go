@@ -91,8 +91,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.load(); err != nil {
 		return err
 	}
+	svc := w.svc // the worker's own changes while a deployment ends under an older config
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return w.observe(ctx) })
+	group.Go(func() error { return w.Target.Observe(ctx, svc, w.seen.put) })
 	group.Go(func() error { return w.work(ctx) })
 	return group.Wait()
 }
@@ -127,10 +128,6 @@ func (w *Worker) loadServing() error {
 	rel.Snapshot = agent.Snapshot{} // megabytes that nobody needs while nothing happens
 	w.serving = &rel
 	return nil
-}
-
-func (w *Worker) observe(ctx context.Context) error {
-	return w.Target.Observe(ctx, w.svc, w.seen.put)
 }
 
 // work finishes what is open, then plans and deploys whenever there is news.
