@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/containerd/errdefs"
@@ -220,7 +221,10 @@ func (a *applying) up(ctx context.Context, project *types.Project) error {
 		Start: api.StartOptions{Project: project},
 	}
 	a.setCut(a.project(), true)
-	if err := sdk.Up(ctx, project, options); err != nil {
+	began := time.Now()
+	err = sdk.Up(ctx, project, options)
+	a.log.Debug("up ended", "service", a.svc.Name, "release", a.rel.Number, "took_ms", time.Since(began).Milliseconds())
+	if err != nil {
 		a.setCut(a.project(), ctx.Err() != nil)
 		return a.explainUp(ctx, err)
 	}
