@@ -164,7 +164,11 @@ serves() {
   expect_is "version" "$1" "$(jq -r .version app.json)"
   expect_is "greeting" "$2" "$(jq -r .env.APP_GREETING app.json)"
   expect_is "health" 200 "$(curl -s -o /dev/null -w '%{http_code}' "http://127.0.0.1:$PORT/health")"
-  say "\$ docker inspect --format '{{.Image}}' $RUN-shop-1"
+  if command -v docker >/dev/null; then
+    say "\$ docker inspect --format '{{.Image}}' $RUN-shop-1"
+  else
+    say "\$ curl --unix-socket $DOCKER_SOCKET http://docker/containers/$RUN-shop-1/json | jq -r .Image"
+  fi
   inspect .Image
   expect "image of the container" "shop:$1" version_of "$(inspect .Image)"
 }

@@ -85,7 +85,7 @@ docker_ensure() {
     docker_wait 60 || die "the engine does not answer at $DOCKER_SOCKET" "journalctl -u docker"
     return
   fi
-  if pidof dockerd >/dev/null && docker_wait 30; then
+  if grep -qsx dockerd /proc/[0-9]*/comm && docker_wait 30; then
     return
   fi
   docker_start
