@@ -9,48 +9,15 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/errdefs"
+	"github.com/compose-spec/compose-go/v2/types"
 	"github.com/containerd/platforms"
+	"github.com/docker/compose/v5/pkg/api"
 	composesdk "github.com/docker/compose/v5/pkg/compose"
 	"github.com/moby/moby/client"
 	"golang.org/x/sync/errgroup"
 
 	"rollback-agent/agent"
 )
-
-// Local resolves what a reference names on this host: the repository's own
-// digest where it has one, else the image ID.
-func (t *Target) Local(ctx context.Context, svc agent.Service, artifact agent.Artifact) (string, bool, error) {
-	e, err := t.engine(svc)
-	if err != nil {
-		return "", false, err
-	}
-	image, err := e.image(ctx, artifact.Ref)
-	if err != nil || image == nil {
-		return "", false, err
-	}
-	wanted := repository(artifact.Ref)
-	for _, ref := range slices.Sorted(slices.Values(image.RepoDigests)) {
-		if repository(ref) == wanted {
-			return digestPart(ref), true, nil
-		}
-	}
-	return image.ID, true, nil
-}
-
-// image inspects an image by any name. It is nil when it is not here.
-func (e *engine) image(ctx context.Context, ref string) (*client.ImageInspectResult, error) {
-	ctx, cancel := ask(ctx)
-	defer cancel()
-	image, err := e.client.ImageInspect(ctx, ref)
-	if errdefs.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, e.wrap(ctx, err, "inspecting image %s", ref)
-	}
-	return &image, nil
-}
 
 // Fetch brings the images of a release here, by digest, checks that what arrived
 // is what was wanted, and puts the release's keep tags on them. The local tags
@@ -105,6 +72,23 @@ func (f *fetching) learn(ctx context.Context, a *agent.Artifact) (err error) {
 	if a.Config, err = composesdk.ServiceHash(s); err != nil {
 		return fmt.Errorf("hashing compose service %q: %w", a.Name, err)
 	}
+	return f.bringHooks(ctx, s)
+}
+
+// bringHooks gets the images of the service's pre_start hooks, by the name that
+// the file gives them: they are no artifacts, but Up needs them.
+func (f *fetching) bringHooks(ctx context.Context, s types.ServiceConfig) error {
+	for _, ref := range api.GetDependentImages(s, f.model.project.Name) {
+		image, err := f.engine.image(ctx, ref)
+		if err != nil {
+			return err
+		}
+		if image == nil {
+			if err := f.pull(ctx, f.engine, ref, s.Platform, func(int64, int64) {}); err != nil {
+				return fmt.Errorf("fetching the hook image %s of compose service %q: %w", ref, s.Name, err)
+			}
+		}
+	}
 	return nil
 }
 
@@ -120,7 +104,7 @@ func (f *fetching) fetch(ctx context.Context, a agent.Artifact) (string, error) 
 	if a.Digest == "" {
 		return "", agent.Permanent(errors.New("the reference has no digest"))
 	}
-	image, err := f.here(ctx, a)
+	image, err := f.secure(ctx, a)
 	if err != nil {
 		return "", err
 	}
@@ -129,20 +113,41 @@ func (f *fetching) fetch(ctx context.Context, a agent.Artifact) (string, error) 
 		if image, err = f.bring(ctx, a); err != nil {
 			return "", err
 		}
+		if err = f.engine.keep(ctx, image.ID, f.keepTag(a)); err != nil {
+			return "", err
+		}
 	}
 	if err := f.fits(ctx, a, image); err != nil {
 		return "", err
-	}
-	if f.rel.Number > 0 {
-		if err := f.engine.tag(ctx, image.ID, keepTag(f.svc.Name, a.Name, f.rel.Number)); err != nil {
-			return "", err
-		}
 	}
 	if pulled { // after the keep tag: a mark alone says that nobody needs the image
 		err = f.engine.tag(ctx, image.ID, pulledTag(image.ID))
 	}
 	f.report(a, 1, 1)
 	return image.ID, err
+}
+
+// keepTag is the tag of the release, "" for one without a number.
+func (f *fetching) keepTag(a agent.Artifact) string {
+	if f.rel.Number == 0 {
+		return ""
+	}
+	return keepTag(f.svc.Name, a.Name, f.rel.Number)
+}
+
+// secure looks for the image on this host and puts the keep tag on it, before a
+// Retain for another service may find that nobody needs it.
+func (f *fetching) secure(ctx context.Context, a agent.Artifact) (*client.ImageInspectResult, error) {
+	unlock, err := f.locks.lock(ctx, "images "+f.engine.host)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	image, err := f.here(ctx, a)
+	if err != nil || image == nil {
+		return nil, err
+	}
+	return image, f.engine.keep(ctx, image.ID, f.keepTag(a))
 }
 
 // here looks for the artifact's image on this host: by the ID that an earlier
@@ -166,15 +171,6 @@ func (f *fetching) here(ctx context.Context, a agent.Artifact) (*client.ImageIns
 		}
 	}
 	return nil, nil
-}
-
-// isImage tells whether a digest names an image: as itself, as its manifest or
-// as an index that holds it.
-func isImage(image *client.ImageInspectResult, digest string) bool {
-	if image.ID == digest || image.Descriptor != nil && image.Descriptor.Digest.String() == digest {
-		return true
-	}
-	return slices.ContainsFunc(image.RepoDigests, func(ref string) bool { return digestPart(ref) == digest })
 }
 
 // bring pulls the artifact and looks whether it arrived.
@@ -250,30 +246,6 @@ func (f *fetching) fits(ctx context.Context, a agent.Artifact, image *client.Ima
 	}
 	return agent.WithHint(agent.Permanent(fmt.Errorf("the image is for %s/%s, but %s/%s is needed", image.Os, image.Architecture, want.OS, want.Architecture)),
 		fmt.Sprintf("build it for %s/%s, or push an index with both", want.OS, want.Architecture))
-}
-
-// ownPlatform asks the engine once what it runs on.
-func (e *engine) ownPlatform(ctx context.Context) (string, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.platform != "" {
-		return e.platform, nil
-	}
-	ctx, cancel := ask(ctx)
-	defer cancel()
-	version, err := e.client.ServerVersion(ctx, client.ServerVersionOptions{})
-	if err != nil {
-		return "", e.wrap(ctx, err, "asking the engine for its version")
-	}
-	e.platform = strings.ToLower(version.Os) + "/" + strings.ToLower(version.Arch)
-	return e.platform, nil
-}
-
-func (e *engine) tag(ctx context.Context, imageID, name string) error {
-	ctx, cancel := ask(ctx)
-	defer cancel()
-	_, err := e.client.ImageTag(ctx, client.ImageTagOptions{Source: imageID, Target: name})
-	return e.wrap(ctx, err, "tagging image %.19s as %s", imageID, name)
 }
 
 func (f *fetching) report(a agent.Artifact, done, total int64) {

@@ -42,7 +42,7 @@ func newHost(t *testing.T, opts ...testbed.RegistryOptions) *host {
 	h := &host{T: t, Testbed: tb, docker: tb.Docker(t), project: project, dir: dir, target: compose.New(compose.Options{DockerConfig: t.TempDir()})}
 	t.Cleanup(func() { h.target.Close() })
 	h.svc = agent.Service{Name: project, Target: "compose", Compose: agent.Compose{
-		Files: []string{filepath.Join(dir, "compose.yaml")}, Project: project,
+		Files: []string{filepath.Join(dir, "compose.yaml")}, Project: project, DockerHost: os.Getenv("DOCKER_HOST"),
 	}}
 	return h
 }

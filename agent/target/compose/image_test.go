@@ -210,3 +210,15 @@ func TestFetchReportsProgress(t *testing.T) {
 		t.Errorf("got %+v, want a finished progress of web", last)
 	}
 }
+
+func TestImagesOfHooksAreFetched(t *testing.T) {
+	h := newHost(t)
+	h.Push("app", "stable", testbed.Good)
+	h.Push("hook", "one", testbed.Job, testbed.Env("APP_GENERATION", "hook"))
+	h.compose("services: {web: {image: REGISTRY/app:stable, pre_start: [{image: REGISTRY/hook:one}]}}")
+	rel := h.deploy()
+	h.serves(agent.ServingNew, &rel, nil)
+	if got := h.instance("web").Phase; got != agent.PhaseRunning {
+		t.Errorf("got phase %s, want running", got)
+	}
+}

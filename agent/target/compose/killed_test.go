@@ -60,6 +60,18 @@ func runErrand(file string) int {
 // long. It tells whether the process was still at work.
 func (h *host) applyKilled(rel agent.Release, after time.Duration) bool {
 	h.Helper()
+	cmd := h.errand(rel)
+	if err := cmd.Start(); err != nil {
+		h.Fatal(err)
+	}
+	killed := time.AfterFunc(after, func() { cmd.Process.Kill() })
+	defer killed.Stop()
+	return cmd.Wait() != nil
+}
+
+// errand is a process that applies a release.
+func (h *host) errand(rel agent.Release) *exec.Cmd {
+	h.Helper()
 	data, err := json.Marshal(errand{h.svc, rel, rel.Snapshot, h.TempDir()})
 	if err != nil {
 		h.Fatal(err)
@@ -70,16 +82,18 @@ func (h *host) applyKilled(rel agent.Release, after time.Duration) bool {
 	}
 	cmd := exec.CommandContext(h.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), errandVariable+"="+file)
-	if err := cmd.Start(); err != nil {
-		h.Fatal(err)
+	return cmd
+}
+
+// TestApplyPrintsNothing: the SDK was written for a terminal.
+func TestApplyPrintsNothing(t *testing.T) {
+	h := newHost(t)
+	h.Push("app", "stable", testbed.Good)
+	h.compose("services: {web: {image: REGISTRY/app:stable}}")
+	cmd := h.errand(h.fetch(h.release(h.desired())))
+	if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Errorf("got %v, output %q, want none", err, out)
 	}
-	killed := time.AfterFunc(after, func() { cmd.Process.Kill() })
-	defer killed.Stop()
-	err = cmd.Wait()
-	if err == nil || cmd.ProcessState.Exited() && cmd.ProcessState.ExitCode() == 0 {
-		return false
-	}
-	return true
 }
 
 const killedFile = `

@@ -1,11 +1,14 @@
 package compose_test
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,7 +56,7 @@ func (c *cable) plugIn(t testing.TB) {
 }
 
 func (c *cable) lead(near net.Conn) {
-	far, err := net.Dial("unix", "/var/run/docker.sock")
+	far, err := net.Dial("unix", cmp.Or(strings.TrimPrefix(os.Getenv("DOCKER_HOST"), "unix://"), "/var/run/docker.sock"))
 	if err != nil {
 		near.Close()
 		return

@@ -23,6 +23,11 @@ func (t *Target) Retain(ctx context.Context, svc agent.Service, keep []agent.Rel
 	if err != nil {
 		return err
 	}
+	unlock, err := t.locks.lock(ctx, "images "+e.host)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	wanted := map[string]string{}
 	for _, rel := range keep {
 		for _, a := range rel.Artifacts {
@@ -130,24 +135,34 @@ func (r retaining) drop(ctx context.Context, imageID, tag string) error {
 	case ours:
 		return errors.Join(r.engine.untag(ctx, tag), r.engine.untag(ctx, pulledTag(imageID)), r.engine.deleteImage(ctx, imageID))
 	}
-	return r.release(ctx, tag)
+	return r.release(ctx, imageID, tag)
 }
 
 // release takes the last name from an image that the agent did not bring,
 // without deleting it: untagging would, so the tag is moved to another image
-// first. Without another image it stays.
-func (r retaining) release(ctx context.Context, tag string) error {
-	for _, other := range slices.Sorted(maps.Values(r.wanted)) {
-		here, err := r.engine.image(ctx, other)
-		if err != nil {
-			return err
-		}
-		if here == nil {
-			continue
-		}
-		return errors.Join(r.engine.tag(ctx, other, tag), r.engine.untag(ctx, tag))
+// first. On a host without another image it stays.
+func (r retaining) release(ctx context.Context, imageID, tag string) error {
+	other, err := r.engine.otherImage(ctx, imageID)
+	if err != nil || other == "" {
+		return err
 	}
-	return nil
+	return errors.Join(r.engine.tag(ctx, other, tag), r.engine.untag(ctx, tag))
+}
+
+// otherImage returns any image with a name that is not the agent's.
+func (e *engine) otherImage(ctx context.Context, imageID string) (string, error) {
+	ctx, cancel := ask(ctx)
+	defer cancel()
+	list, err := e.client.ImageList(ctx, client.ImageListOptions{})
+	if err != nil {
+		return "", e.wrap(ctx, err, "listing images")
+	}
+	for _, i := range list.Items {
+		if i.ID != imageID && slices.ContainsFunc(i.RepoTags, func(t string) bool { return t != "<none>:<none>" && !strings.HasPrefix(t, keepDomain) }) {
+			return i.ID, nil
+		}
+	}
+	return "", nil
 }
 
 // belongsTo tells whether a tag is a keep tag of any compose service of a
