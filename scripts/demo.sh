@@ -124,10 +124,11 @@ bad_edit() {
 look_back() {
   title "6. What the agent remembers"
   run agent history --config config.toml
-  local failed
-  failed=$(history_json | jq -r '[.[] | select(.state == "rolled_back")][0].id')
-  run agent show --config config.toml "$failed"
-  run agent show --config config.toml --diff "$failed"
+  local crash edit
+  crash=$(history_json | jq 'map(select(.reason == "crash")) | first.id')
+  edit=$(history_json | jq 'map(select(.state == "rolled_back")) | first.id')
+  run agent show --config config.toml "$crash"
+  run agent show --config config.toml --diff "$edit"
   run agent status --config config.toml
   expect "deployments" "rolled_back rolled_back rolled_back succeeded succeeded" \
     bash -c 'agent history --config config.toml --output json | jq -r "[.[].state] | join(\" \")"'
