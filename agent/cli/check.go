@@ -1,0 +1,54 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"rollback-agent/agent"
+	"rollback-agent/agent/config"
+)
+
+// checked is what `agent check` prints as JSON.
+type checked struct {
+	Config   string        `json:"config"`
+	Services []string      `json:"services"` // those that can be used
+	Faults   []agent.Fault `json:"faults"`
+}
+
+func (in *invocation) checkCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Report every fault of the config",
+		Long: `Read the config and everything it includes, and report every fault at once, with
+file and line. Nothing is asked of the engine, a registry or the running agent.
+
+It ends with exit code 2 when there is a fault, 0 when there are warnings only.`,
+		Example: "  agent check\n  agent check --config ./config.toml",
+		Args:    arguments(0, 0, ""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, faults := config.Load(in.config)
+			faults = append(slices.Clone(faults), cfg.Faults()...)
+			result := checked{Config: in.config, Services: []string{}, Faults: append([]agent.Fault{}, faults...)}
+			for _, svc := range cfg.Services {
+				result.Services = append(result.Services, svc.Name)
+			}
+			wrong := slices.ContainsFunc(faults, func(f agent.Fault) bool { return !f.Warning })
+			if in.json() {
+				if err := printJSON(cmd.OutOrStdout(), result); err != nil {
+					return err
+				}
+			} else {
+				printFaults(cmd.ErrOrStderr(), faults)
+				if !wrong {
+					fmt.Fprintf(cmd.OutOrStdout(), "%s is fine: %d services\n", in.config, len(cfg.Services))
+				}
+			}
+			if wrong {
+				return exit{nil, exitUsage}
+			}
+			return nil
+		},
+	}
+}

@@ -1,0 +1,121 @@
+package cli
+
+import (
+	"io"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"rollback-agent/agent"
+	"rollback-agent/agent/control"
+)
+
+func (in *invocation) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status [NAME]",
+		Short: "Show every service on one screen",
+		Long: `Show what serves, since when and how healthy it is, and why what is wanted is not
+deployed: quarantined, paused, delayed, drift, idle, or invalid files.
+
+Without a running agent the command shows what was recorded last, and ends with
+exit code 3.`,
+		Example:           "  agent status\n  agent status web --output json",
+		Args:              arguments(0, 1, "service"),
+		ValidArgsFunction: in.completeServices,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			src, err := in.open(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer src.Close()
+			all, err := src.Status(cmd.Context())
+			if err != nil {
+				return err
+			}
+			if all, err = onlyService(all, args); err != nil {
+				return err
+			}
+			if in.json() {
+				err = printJSON(cmd.OutOrStdout(), all)
+			} else {
+				err = printStatus(cmd.OutOrStdout(), all, time.Now())
+			}
+			if _, recorded := src.(offline); recorded && err == nil {
+				return agent.WithHint(control.ErrNotRunning, "systemctl start rollback-agent")
+			}
+			return err
+		},
+	}
+}
+
+func onlyService(all []agent.Status, args []string) ([]agent.Status, error) {
+	if len(args) == 0 {
+		return all, nil
+	}
+	all = slices.DeleteFunc(all, func(s agent.Status) bool { return s.Service != args[0] })
+	if len(all) == 0 {
+		return nil, unknownService(args[0])
+	}
+	return all, nil
+}
+
+func printStatus(w io.Writer, all []agent.Status, now time.Time) error {
+	t := newTable("SERVICE", "STATE", "RELEASE", "IMAGE", "SINCE", "HEALTH", "WANTED")
+	for _, s := range all {
+		t.add(s.Service, s.State, agent.ReleaseName(s.Release), images(s.Artifacts), ago(s.Since, now), s.Healthy, wanted(s.Plan))
+		for _, a := range s.Artifacts[min(1, len(s.Artifacts)):] {
+			t.remark("%s", image(a))
+		}
+		remarks(t, s, now)
+	}
+	if len(all) == 0 {
+		t.head = []string{"no services"}
+	}
+	return t.print(w)
+}
+
+func remarks(t *table, s agent.Status, now time.Time) {
+	if s.Error != "" {
+		t.remark("error: %s", s.Error)
+	}
+	if s.Pause != nil {
+		t.remark("paused %s by %s%s%s", ago(s.Pause.At, now), s.Pause.By, until(s.Pause.Until), note(s.Pause.Note))
+	}
+	for _, q := range s.Quarantine {
+		t.remark("quarantined: %s, %s, deployment %d (%s)", images(q.Artifacts), ago(q.At, now), q.Deployment, q.Reason)
+	}
+	for _, warning := range s.Warnings {
+		t.remark("warning: %s", warning)
+	}
+	if s.Hint != "" {
+		t.remark("hint: %s", s.Hint)
+	}
+}
+
+// wanted says why what is wanted is, or is not, deployed.
+func wanted(p agent.Plan) string {
+	switch {
+	case p.Reason == agent.ReasonUnchanged:
+		return "serving"
+	case p.Reason == "":
+		return word(p.Detail)
+	case p.Detail == "":
+		return string(p.Reason)
+	}
+	return string(p.Reason) + ": " + p.Detail
+}
+
+func until(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return " until " + t.Local().Format(time.DateTime)
+}
+
+func note(text string) string {
+	if text == "" {
+		return ""
+	}
+	return ": " + text
+}

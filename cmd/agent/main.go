@@ -1,0 +1,18 @@
+// The agent of a host: see package cli for its commands.
+package main
+
+import (
+	"context"
+	"os"
+
+	"rollback-agent/agent/cli"
+	"rollback-agent/agent/daemon"
+)
+
+func main() {
+	os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, run))
+}
+
+func run(ctx context.Context, o cli.Options) error {
+	return daemon.Main(ctx, daemon.Options{Config: o.Config, StateDir: o.StateDir, Socket: o.Socket})
+}
