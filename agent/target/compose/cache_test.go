@@ -66,7 +66,7 @@ func TestDesiredSeesEveryEdit(t *testing.T) {
 // TestDesiredCostsNothingWhenNothingChanged: a hundred services are asked for
 // every minute.
 func TestDesiredCostsNothingWhenNothingChanged(t *testing.T) {
-	h := newHost(t)
+	h := newSerialHost(t)
 	h.compose("services: {web: {image: REGISTRY/app:stable}}")
 	if _, err := h.target.Desired(t.Context(), h.svc); err != nil {
 		t.Fatal(err)

@@ -36,6 +36,12 @@ type host struct {
 // of its compose.yaml.
 func newHost(t *testing.T, opts ...testbed.RegistryOptions) *host {
 	t.Helper()
+	t.Parallel() // the engine takes its time, and has more than one core
+	return newSerialHost(t, opts...)
+}
+
+func newSerialHost(t *testing.T, opts ...testbed.RegistryOptions) *host {
+	t.Helper()
 	tb := testbed.New(t, opts...)
 	project := tb.Project(t)
 	dir := t.TempDir()

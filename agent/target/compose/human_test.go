@@ -187,6 +187,27 @@ func TestPreflightStopsBeforeAnythingIsTouched(t *testing.T) {
 	}
 }
 
+func TestPreflightMissesExternals(t *testing.T) {
+	for kind, section := range map[string]string{
+		"network": "networks: {gone: {external: true, name: NAME}}", "volume": "volumes: {gone: {external: true, name: NAME}}",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			h := newHost(t)
+			h.Push("app", "stable", testbed.Good)
+			h.compose("services: {web: {image: REGISTRY/app:stable}}")
+			first := h.deploy()
+			use := map[string]string{"network": "networks: [gone]", "volume": "volumes: ['gone:/data']"}[kind]
+			h.compose("services: {web: {image: REGISTRY/app:stable, " + use + "}}\n" + strings.ReplaceAll(section, "NAME", h.project+"-gone"))
+			second := h.fetch(h.release(h.desired()))
+			err := h.target.Apply(t.Context(), h.svc, second, 100)
+			if !errors.Is(err, agent.ErrPreflight) || !strings.HasPrefix(agent.Hint(err), "docker "+kind+" create") {
+				t.Errorf("got %v, hint %q, want ErrPreflight and the command", err, agent.Hint(err))
+			}
+			h.serves(agent.ServingOld, &second, &first)
+		})
+	}
+}
+
 func TestNetworkOfTheServiceAloneMayChange(t *testing.T) {
 	h := newHost(t)
 	h.Push("app", "stable", testbed.Good)

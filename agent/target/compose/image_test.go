@@ -162,7 +162,7 @@ func TestFetchOfAnUnknownDigestIsPermanent(t *testing.T) {
 }
 
 func TestFetchWithALogin(t *testing.T) {
-	h := newHost(t, testbed.RegistryOptions{User: "me", Password: "secret"})
+	h := newSerialHost(t, testbed.RegistryOptions{User: "me", Password: "secret"})
 	_, digest := h.Push("app", "stable", testbed.Good)
 	h.compose("services: {web: {image: REGISTRY/app@" + digest + "}}")
 	rel := h.release(h.desired())

@@ -149,7 +149,7 @@ func (h *host) anonymousVolume() string {
 
 // TestApplyCostsLittleBesideUp holds an Apply against the Up inside it.
 func TestApplyCostsLittleBesideUp(t *testing.T) {
-	h := newHost(t)
+	h := newSerialHost(t)
 	took := &upTime{Handler: slog.DiscardHandler}
 	h.target = compose.New(compose.Options{DockerConfig: t.TempDir(), Log: slog.New(took)})
 	h.Push("app", "stable", testbed.Good)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/containerd/errdefs"
 	"github.com/docker/compose/v5/pkg/api"
 	composesdk "github.com/docker/compose/v5/pkg/compose"
 	"github.com/moby/moby/api/types/network"
@@ -17,16 +18,48 @@ import (
 )
 
 // preflight refuses what could not be undone or would reach beyond the service:
-// volumes whose definition changed, and networks whose definition changed while
+// external resources that are not there, volumes whose definition changed, and networks whose definition changed while
 // others use them. Nothing was touched when it fails.
 func (a *applying) preflight(ctx context.Context, project *types.Project) error {
 	if project == nil {
 		return nil
 	}
+	if err := a.externalsExist(ctx, project); err != nil {
+		return err
+	}
 	if err := a.volumesFit(ctx, project); err != nil {
 		return err
 	}
 	return a.networksFit(ctx, project)
+}
+
+// externalsExist looks for the networks and volumes that somebody else has to
+// make.
+func (a *applying) externalsExist(ctx context.Context, project *types.Project) error {
+	ctx, cancel := ask(ctx)
+	defer cancel()
+	absent := func(kind, name string, err error) error {
+		if errdefs.IsNotFound(err) {
+			return agent.WithHint(fmt.Errorf("the external %s %q does not exist: %w", kind, name, agent.ErrPreflight),
+				fmt.Sprintf("docker %s create %s", kind, name))
+		}
+		return a.engine.wrap(ctx, err, "looking for the %s %q", kind, name)
+	}
+	for _, n := range project.Networks {
+		if n.External {
+			if _, err := a.engine.client.NetworkInspect(ctx, n.Name, client.NetworkInspectOptions{}); err != nil {
+				return absent("network", n.Name, err)
+			}
+		}
+	}
+	for _, v := range project.Volumes {
+		if v.External {
+			if _, err := a.engine.client.VolumeInspect(ctx, v.Name, client.VolumeInspectOptions{}); err != nil {
+				return absent("volume", v.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 func (a *applying) volumesFit(ctx context.Context, project *types.Project) error {
