@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Kind says why a deployment was made.
+// DeploymentKind says why a deployment was made.
 type DeploymentKind string
 
 // The kinds of deployments. An automatic rollback is no kind: it is the end of
@@ -43,7 +43,7 @@ var transitions = map[State][]State{
 	StateApplying:    {StateVerifying, StateRollingBack, StateHeld, StateFailed, StateSuperseded, StateRollbackFailed},
 	StateVerifying:   {StateApplying, StateWatching, StateRollingBack, StateHeld, StateFailed, StateSuperseded, StateRollbackFailed},
 	StateWatching:    {StateSucceeded, StateRollingBack, StateHeld, StateFailed, StateSuperseded, StateRollbackFailed},
-	StateHeld:        {StateSucceeded, StateRollingBack, StateSuperseded, StateFailed},
+	StateHeld:        {StateSucceeded, StateRollingBack, StateSuperseded, StateFailed, StateRollbackFailed},
 	StateRollingBack: {StateRolledBack, StateRollbackFailed, StateFailed, StateSuperseded},
 	StateSucceeded:   nil, StateRolledBack: nil, StateRollbackFailed: nil,
 	StateFailed: nil, StateSuperseded: nil, StateCancelled: nil,
@@ -81,6 +81,9 @@ type Deployment struct {
 	Artifacts   []Artifact     `json:"artifacts"`
 	Fingerprint string         `json:"fingerprint"`
 	Actor       string         `json:"actor"`
+	Force       bool           `json:"force,omitempty"`    // a human insists
+	Decision    *Decision      `json:"decision,omitempty"` // what a human decided while it was open
+	Before      string         `json:"before,omitempty"`   // identity of what ran before Apply
 	StartedAt   time.Time      `json:"started_at"`
 	EndedAt     time.Time      `json:"ended_at"`
 
@@ -92,10 +95,18 @@ type Deployment struct {
 	Config    Service     `json:"config"` // a deployment ends under the config that began it
 }
 
+// Decision is a human's word on an open deployment: cancel, keep or rollback. It
+// is recorded before it is answered, so that a crash does not forget it.
+type Decision struct {
+	At      time.Time `json:"at"`
+	Verb    Verb      `json:"verb"`
+	Actor   string    `json:"actor"`
+	Release int64     `json:"release,omitempty"` // of rollback; 0: the newest stable one
+}
+
 // Deadlines are absolute, so that a restart never extends them.
 // A zero time is a deadline that has not begun.
 type Deadlines struct {
-	Queue    time.Time `json:"queue,omitzero"`
 	Fetch    time.Time `json:"fetch,omitzero"`
 	Progress time.Time `json:"progress,omitzero"`
 	Health   time.Time `json:"health,omitzero"`
@@ -119,6 +130,9 @@ type Step struct {
 	Reason Reason    `json:"reason"`
 	Detail string    `json:"detail,omitempty"`
 }
+
+// Decided tells whether a human has given that order.
+func (d Deployment) Decided(verb Verb) bool { return d.Decision != nil && d.Decision.Verb == verb }
 
 // Failed tells whether the deployment ended in anything but success.
 func (d Deployment) Failed() bool { return d.State.Ended() && d.State != StateSucceeded }

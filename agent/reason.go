@@ -30,7 +30,6 @@ const (
 	ReasonApplied    Reason = "applied"
 	ReasonHealthy    Reason = "healthy"
 	ReasonUnverified Reason = "unverified" // ran without an exit; no health signal proved more
-	ReasonWatched    Reason = "watched"
 	ReasonResumed    Reason = "resumed"
 
 	ReasonUnresolvable     Reason = "unresolvable" // an image reference has no digest
@@ -53,7 +52,6 @@ const (
 	ReasonKept             Reason = "kept"      // by a human
 	ReasonHoldExpired      Reason = "hold_expired"
 	ReasonOnFailure        Reason = "on_failure"     // the config says that a failure does not roll back
-	ReasonRestored         Reason = "restored"       // the old release serves again, healthy
 	ReasonNoTarget         Reason = "no_target"      // no stable release to go back to
 	ReasonSourceMissing    Reason = "source_missing" // the old release cannot be had; nothing was torn down
 	ReasonRollbackFailed   Reason = "rollback_failed"

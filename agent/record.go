@@ -6,12 +6,15 @@ import "time"
 // deployments and releases.
 type ServiceRecord struct {
 	Name      string      `json:"name"`
-	Adopted   bool        `json:"adopted"`         // the agent has seen the service before
-	Wanted    string      `json:"wanted"`          // fingerprint of the last recorded wanted
-	Serving   int64       `json:"serving"`         // release that served when last recorded; 0: none
-	Last      int64       `json:"last"`            // highest release number ever given
-	Drift     bool        `json:"drift,omitempty"` // adopted as it was, not as the files describe
-	Idle      bool        `json:"idle,omitempty"`  // a human stopped it
+	Adopted   bool        `json:"adopted"`            // the agent has seen the service before
+	Wanted    string      `json:"wanted"`             // fingerprint of the last recorded wanted
+	Declined  int64       `json:"declined,omitempty"` // the deployment in which Wanted failed, or a human left it; 0: none
+	Seen      string      `json:"seen,omitempty"`     // fingerprint that waits for its delay
+	SeenAt    time.Time   `json:"seen_at,omitzero"`   // since when
+	Serving   int64       `json:"serving"`            // release that served when last recorded; 0: none
+	Last      int64       `json:"last"`               // highest release number ever given
+	Drift     bool        `json:"drift,omitempty"`    // adopted as it was, not as the files describe
+	Idle      bool        `json:"idle,omitempty"`     // a human stopped it
 	Pause     *Pause      `json:"pause,omitempty"`
 	Rollbacks []time.Time `json:"rollbacks,omitempty"` // automatic ones, for the storm brake, newest last
 	Critical  bool        `json:"critical,omitempty"`  // a rollback failed and health has not returned

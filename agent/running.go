@@ -1,7 +1,11 @@
 package agent
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -83,6 +87,18 @@ const (
 	ServingNone    Serving = "none"
 	ServingUnknown Serving = "" // could not be looked up
 )
+
+// Identity is the same for two looks at the same instances running the same
+// things, in whatever phase.
+func (r Running) Identity() string {
+	lines := make([]string, len(r.Instances))
+	for n, i := range r.Instances {
+		lines[n] = fmt.Sprintf("%q %q %q %q", i.ID, i.Artifact, i.Local, i.Config)
+	}
+	slices.Sort(lines)
+	sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+	return hex.EncodeToString(sum[:])
+}
 
 // Serves compares what runs with two releases. Either may be nil.
 // Stopped instances count for what they are, but do not make a release serve.

@@ -13,18 +13,16 @@ import (
 // cycle is one open deployment in the hands of its worker.
 type cycle struct {
 	*Worker
-	dep        agent.Deployment
-	to         agent.Release  // what shall serve; with its snapshot
-	from       *agent.Release // what served before, nil for nothing
-	restored   agent.Release  // what a rollback puts back
-	source     agent.Release  // what restored restores
-	resumed    bool           // the state was entered by a process that is gone
-	force      bool           // a human insists
-	stopProbes func()
+	dep      agent.Deployment
+	to       agent.Release  // what shall serve; with its snapshot
+	from     *agent.Release // what served before, nil for nothing
+	restored agent.Release  // what a rollback puts back
+	source   agent.Release  // what restored restores
 
-	cancelled *agent.Order // by a human, while nothing was touched yet
-	aborted   *agent.Order // by a human, who wants the old release back
-	kept      *agent.Order // by a human, while held
+	resumed    time.Time // when a process took the deployment over from one that is gone; zero: it began here
+	granted    bool      // the one full look after a restart
+	stopProbes func()
+	freeSlot   func() // gives the host's slot for an apply back
 }
 
 // The whole cycle:
@@ -56,7 +54,7 @@ func (c *cycle) step() func(context.Context) (move, error) {
 // run drives the deployment to its end. An error means that the agent stops:
 // the record says where to go on.
 func (c *cycle) run(ctx context.Context) error {
-	defer c.endProbes()
+	defer c.release()
 	for !c.dep.State.Ended() {
 		next, err := c.step()(ctx)
 		if err != nil {
@@ -65,9 +63,17 @@ func (c *cycle) run(ctx context.Context) error {
 		if err := c.advance(ctx, next); err != nil {
 			return err
 		}
-		c.resumed = false
 	}
 	return nil
+}
+
+// release lets go of everything that the deployment held.
+func (c *cycle) release() {
+	c.endProbes()
+	if c.freeSlot != nil {
+		c.freeSlot()
+		c.freeSlot = nil
+	}
 }
 
 // move is a step's answer: the next state, and why.
@@ -78,14 +84,7 @@ type move struct {
 	hint     string
 	verdict  *agent.Verdict
 	severity agent.Severity
-}
-
-func (c *cycle) superseded(reason agent.Reason, detail string) move {
-	return move{to: agent.StateSuperseded, reason: reason, detail: detail}
-}
-
-func (c *cycle) failed(reason agent.Reason, err error) move {
-	return move{to: agent.StateFailed, reason: reason, detail: err.Error(), hint: agent.Hint(err), severity: agent.SeverityError}
+	back     *agent.Release // of a move to rolling_back: the release to put back
 }
 
 // advance is the one place where a deployment changes its state: it checks the
@@ -96,30 +95,51 @@ func (c *cycle) advance(ctx context.Context, m move) error {
 	if !from.May(m.to) {
 		return fmt.Errorf("moving deployment %d from %s to %s (%s): no such transition", c.dep.ID, from, m.to, m.reason)
 	}
-	next := c.dep
-	now := time.Now()
+	serving := agent.ServingUnknown
+	if m.to.Ended() {
+		serving = c.lookUp(ctx)
+	}
+	written, err := c.persist(ctx, func(record agent.ServiceRecord) agent.Entry {
+		return c.consequences(record, c.moved(m, serving), m)
+	})
+	if err != nil {
+		return err
+	}
+	c.dep = *written.Deployment
+	c.takeReleases(written.Releases)
+	c.log(from, m)
+	c.publish()
+	return nil
+}
+
+// moved is the deployment after the move.
+func (c *cycle) moved(m move, serving agent.Serving) agent.Deployment {
+	next, now := c.dep, time.Now()
 	next.State, next.Reason, next.Message, next.Hint = m.to, m.reason, m.detail, m.hint
 	next.Timeline = append(slices.Clone(next.Timeline), agent.Step{At: now, State: m.to, Reason: m.reason, Detail: m.detail})
 	if m.verdict != nil {
 		next.Verdicts = append(slices.Clone(next.Verdicts), *m.verdict)
 	}
-	c.saveCounters(&next)
+	if c.evidence != nil && c.evidence.Release == &c.to { // what served before has exits of its own
+		next.Counters.Exits, next.Counters.Baseline = c.evidence.Counters()
+	}
 	if m.to.Ended() {
-		next.EndedAt = now
-		next.Serving = c.lookUp(ctx)
+		next.EndedAt, next.Serving = now, serving
 	}
-	entry := c.consequences(next, m)
-	entry.Event = &agent.Event{
-		At: now, Kind: agent.EventTransition, Service: next.Service, Deployment: next.ID,
-		From: from, To: m.to, Reason: m.reason, Message: m.detail, Severity: severity(m),
+	return next
+}
+
+// takeReleases keeps the cycle's copies as they were recorded.
+func (c *cycle) takeReleases(releases []agent.Release) {
+	for _, r := range releases {
+		switch r.Number {
+		case c.dep.To:
+			c.to.Standing = r.Standing
+		case c.dep.Restored:
+			r.Snapshot = c.source.Snapshot
+			c.restored = r
+		}
 	}
-	if err := c.persist(ctx, entry); err != nil {
-		return err
-	}
-	c.dep = *entry.Deployment
-	c.log(from, m)
-	c.publish()
-	return nil
 }
 
 func (c *cycle) log(from agent.State, m move) {
@@ -145,77 +165,32 @@ func severity(m move) agent.Severity {
 	return agent.SeverityInfo
 }
 
-// failing says where a failed verdict leads.
-func (c *cycle) failing(v agent.Verdict) move {
-	m := move{to: agent.StateFailed, reason: v.Reason, detail: v.Evidence, verdict: &v, severity: agent.SeverityError}
-	switch {
-	case v.Reason == agent.ReasonStopped:
-		m.to, m.severity = agent.StateSuperseded, agent.SeverityInfo
-	case c.dep.Kind == agent.KindAdopt:
-		m.hint = "nothing was changed; mend the service, then `agent deploy " + c.dep.Service + " --force`"
-	case c.dep.Kind == agent.KindRollback:
-		m.to, m.severity = agent.StateRollbackFailed, agent.SeverityCritical
-	case c.DisableRollback:
-		m.reason = agent.ReasonRollbackDisabled
-	case c.svc.OnFailure == agent.ActionHold:
-		return c.held(v.Reason, v.Evidence, &v)
-	case c.svc.OnFailure == agent.ActionAlert:
-		m.reason = agent.ReasonOnFailure
-		m.hint = "on_failure is alert; `agent rollback " + c.dep.Service + "` puts the last stable release back"
-	default:
-		return c.rollingBack(m)
-	}
-	return m
-}
-
-func (c *cycle) rollingBack(m move) move {
-	target, err := c.rollbackTarget()
-	switch {
-	case err != nil:
-		return c.failed(agent.ReasonNoTarget, fmt.Errorf("%s; looking for a release to go back to: %w", m.detail, err))
-	case target == nil:
-		m.to, m.reason = agent.StateFailed, agent.ReasonNoTarget
-		m.detail += "; there is no stable release to go back to"
-		m.hint = "mend it by hand, or deploy something else; the first release that ends its watch in good health is what rollbacks go back to"
-	default:
-		m.to = agent.StateRollingBack
-	}
-	return m
-}
-
-func (c *cycle) held(reason agent.Reason, detail string, v *agent.Verdict) move {
-	return move{
-		to: agent.StateHeld, reason: reason, detail: detail, verdict: v, severity: agent.SeverityWarning,
-		hint: fmt.Sprintf("`agent keep %d` accepts it, `agent rollback %s` puts the last stable release back", c.dep.ID, c.dep.Service),
-	}
-}
-
 // lookUp asks the world what serves now. It never asks for long.
 func (c *cycle) lookUp(ctx context.Context) agent.Serving {
-	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), lookTimeout, errLook)
-	defer cancel()
-	old := c.from
-	if c.dep.Restored != 0 {
-		if restored, err := c.Recorder.Release(c.dep.Service, c.dep.Restored); err == nil {
-			old = &restored
-		}
-	}
-	running, err := c.Target.Running(ctx, c.svc)
+	running, err := c.lookAtRunning(ctx)
 	if err != nil {
 		c.Log.Warn("what serves could not be looked up", "service", c.dep.Service, "deployment", c.dep.ID, "error", err)
 		return agent.ServingUnknown
 	}
-	return running.Serves(&c.to, old)
+	return running.Serves(&c.to, c.old())
 }
 
-func (c *cycle) saveCounters(d *agent.Deployment) {
-	if c.evidence != nil {
-		d.Counters.Exits, d.Counters.Baseline = c.evidence.Counters()
+// old is what serves if the deployment's own release does not.
+func (c *cycle) old() *agent.Release {
+	if c.dep.Restored != 0 {
+		return &c.restored
 	}
+	return c.from
 }
 
-// judgeRelease turns the eyes of the worker to one release.
-func (c *cycle) judgeRelease(rel *agent.Release, counters agent.Counters) {
+// judgeRelease turns the eyes of the worker to one release. What is dead before
+// Apply is not its doing.
+func (c *cycle) judgeRelease(rel *agent.Release, counters agent.Counters, beforeApply bool) {
 	c.evidence = judge.NewEvidence(rel, c.svc.Health.Gates(), counters)
+	c.picture.cleared = 0
+	if beforeApply {
+		c.evidence.Begin(c.picture.snapshot())
+		return
+	}
 	c.evidence.Observe(c.picture.snapshot())
 }

@@ -2,7 +2,9 @@ package deploy
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rollback-agent/agent"
@@ -11,7 +13,7 @@ import (
 // request is an order on its way to an answer. The zero request is nobody's.
 type request struct {
 	order agent.Order
-	reply chan answer
+	reply chan answer // room for one: the first answer counts
 }
 
 type answer struct {
@@ -19,15 +21,14 @@ type answer struct {
 	err     error
 }
 
-func (r request) answer(receipt agent.Receipt) {
-	if r.reply != nil {
-		r.reply <- answer{receipt: receipt}
-	}
-}
+func (r request) answer(receipt agent.Receipt) { r.give(answer{receipt: receipt}) }
 
-func (r request) refuse(err error) {
-	if r.reply != nil {
-		r.reply <- answer{err: err}
+func (r request) refuse(err error) { r.give(answer{err: err}) }
+
+func (r request) give(a answer) {
+	select {
+	case r.reply <- a:
+	default: // nobody's, or answered already
 	}
 }
 
@@ -55,6 +56,13 @@ func (w *Worker) Order(ctx context.Context, order agent.Order) (agent.Receipt, e
 		return a.receipt, a.err
 	case <-ctx.Done():
 		return agent.Receipt{}, context.Cause(ctx)
+	case <-w.ended:
+	}
+	select {
+	case a := <-r.reply:
+		return a.receipt, a.err
+	default:
+		return agent.Receipt{}, errEnded
 	}
 }
 
@@ -62,20 +70,20 @@ func (w *Worker) Order(ctx context.Context, order agent.Order) (agent.Receipt, e
 func (w *Worker) accept(ctx context.Context, r request) {
 	switch r.order.Verb {
 	case agent.VerbPause, agent.VerbResume:
-		w.pause(ctx, r)
+		w.pause(r)
 	case agent.VerbCancel:
 		w.cancel(r)
 	case agent.VerbKeep:
-		w.keepHeld(r)
+		w.keepHeld(ctx, r)
 	case agent.VerbRollback:
-		w.abort(r)
+		w.rollbackOrder(r)
 	default:
 		w.pending = append(w.pending, r)
 		w.dirty = true
 	}
 }
 
-func (w *Worker) pause(ctx context.Context, r request) {
+func (w *Worker) pause(r request) {
 	now := time.Now()
 	record, kind, message := w.record, agent.EventPaused, "paused by "+r.order.Actor
 	record.Pause = &agent.Pause{At: now, By: r.order.Actor, Reason: agent.ReasonPaused, Note: r.order.Note}
@@ -85,7 +93,7 @@ func (w *Worker) pause(ctx context.Context, r request) {
 	}
 	if r.order.Verb == agent.VerbResume {
 		record.Pause, kind, message = nil, agent.EventResumed, "resumed by "+r.order.Actor
-		w.dirty, w.cause = true, "resume"
+		w.cause = "resume"
 	}
 	_, err := w.Recorder.Record(agent.Entry{Service: &record, Event: &agent.Event{
 		At: now, Kind: kind, Service: w.svc.Name, Reason: agent.ReasonPaused, Message: message, Severity: agent.SeverityInfo,
@@ -94,7 +102,7 @@ func (w *Worker) pause(ctx context.Context, r request) {
 		r.refuse(fmt.Errorf("recording the order: %w", err))
 		return
 	}
-	w.record = record
+	w.record, w.dirty = record, true
 	r.answer(agent.Receipt{Message: message})
 }
 
@@ -103,45 +111,113 @@ func (w *Worker) cancel(r request) {
 	switch {
 	case c == nil || c.dep.ID != r.order.Deployment:
 		r.refuse(fmt.Errorf("deployment %d of service %q is not open", r.order.Deployment, w.svc.Name))
+	case c.dep.Kind == agent.KindAdopt:
+		r.refuse(fmt.Errorf("deployment %d only watches what runs already: there is nothing to cancel", c.dep.ID))
 	case c.dep.State != agent.StateQueued && c.dep.State != agent.StateFetching:
 		r.refuse(agent.WithHint(fmt.Errorf("deployment %d is %s already and cannot be cancelled", c.dep.ID, c.dep.State), "`agent rollback "+w.svc.Name+"` puts the last stable release back"))
 	default:
-		c.cancelled = &r.order
-		r.answer(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is cancelled", c.dep.ID)})
+		c.decide(r, fmt.Sprintf("deployment %d is cancelled", c.dep.ID))
 	}
 }
 
-func (w *Worker) keepHeld(r request) {
+// keepHeld accepts a held deployment, if its release is what serves.
+func (w *Worker) keepHeld(ctx context.Context, r request) {
 	c := w.open
 	if c == nil || c.dep.ID != r.order.Deployment || c.dep.State != agent.StateHeld {
 		r.refuse(fmt.Errorf("deployment %d of service %q is not held", r.order.Deployment, w.svc.Name))
 		return
 	}
-	c.kept = &r.order
-	r.answer(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is kept", c.dep.ID)})
+	serving := c.lookUp(ctx)
+	switch {
+	case serving == agent.ServingNew && c.dep.State == agent.StateHeld:
+		c.decide(r, fmt.Sprintf("deployment %d is kept", c.dep.ID))
+	case serving == agent.ServingUnknown:
+		r.refuse(errors.New("what serves cannot be looked up now, so it cannot be kept"))
+	default:
+		r.refuse(agent.WithHint(fmt.Errorf("deployment %d cannot be kept: its release does not serve (%s does)", c.dep.ID, serving), "`agent rollback "+w.svc.Name+"` or `agent retry "+w.svc.Name+"`"))
+	}
 }
 
-// abort rolls an open deployment back. Where none is open, or only an adoption, a
-// rollback is a deployment of its own.
-func (w *Worker) abort(r request) {
+// rollbackOrder ends an open deployment by rolling it back. Where none is open, or
+// only an adoption, a rollback is a deployment of its own.
+func (w *Worker) rollbackOrder(r request) {
 	c := w.open
 	switch {
 	case c == nil || c.dep.Kind == agent.KindAdopt:
 		w.pending = append(w.pending, r)
+		w.waiting = c != nil
 	case c.dep.State == agent.StateRollingBack || c.dep.Kind == agent.KindRollback:
 		r.answer(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is rolling back already", c.dep.ID)})
+	case !c.dep.State.May(agent.StateRollingBack):
+		w.cancelAndGoBack(r)
 	default:
-		if _, err := w.rollbackSource(r.order.Release); err != nil {
+		rel, err := w.releaseToRestore(r.order.Release, c.dep.Fingerprint)
+		if err := restorable(w.svc.Name, r.order.Release, rel, err); err != nil {
 			r.refuse(err)
 			return
 		}
-		c.aborted = &r.order
-		if !c.dep.State.May(agent.StateRollingBack) && r.order.Release != 0 {
-			w.pending = append(w.pending, r) // nothing was touched yet; going further back is a deployment of its own
-			return
-		}
-		r.answer(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is rolled back", c.dep.ID)})
+		c.decide(r, fmt.Sprintf("deployment %d is rolled back", c.dep.ID))
 	}
+}
+
+// cancelAndGoBack ends a deployment that has touched nothing. Going further back
+// than what serves is a deployment of its own.
+func (w *Worker) cancelAndGoBack(r request) {
+	answered := r
+	if r.order.Release != 0 && r.order.Release != w.record.Serving {
+		w.pending = append(w.pending, r)
+		answered.reply = nil
+	}
+	w.open.decide(answered, fmt.Sprintf("deployment %d is cancelled before anything was changed", w.open.dep.ID))
+}
+
+// decide records a human's word on the open deployment, then answers: what was
+// answered must survive a crash.
+func (c *cycle) decide(r request, message string) {
+	dep := c.dep
+	dep.Decision = &agent.Decision{At: time.Now(), Verb: r.order.Verb, Actor: r.order.Actor, Release: r.order.Release}
+	if _, err := c.Recorder.Record(agent.Entry{Deployment: &dep}); err != nil {
+		r.refuse(fmt.Errorf("recording the order: %w", err))
+		return
+	}
+	c.dep = dep
+	r.answer(agent.Receipt{Deployment: dep.ID, Message: message})
+}
+
+// humanRollback deploys an older release because a human asked for it, and
+// quarantines what it leaves.
+func (w *Worker) humanRollback(ctx context.Context, ask request) error {
+	leaving := w.serving
+	from := ""
+	if leaving != nil {
+		from = leaving.Fingerprint
+	}
+	source, err := w.releaseToRestore(ask.order.Release, from)
+	if err := restorable(w.svc.Name, ask.order.Release, source, err); err != nil {
+		ask.refuse(err)
+		return nil
+	}
+	if from == source.Fingerprint {
+		leaving = nil
+	}
+	rel := *source
+	rel.Restores, rel.Standing = source.Number, agent.StandingNew
+	w.wanted.plan = agent.Plan{Action: agent.PlanDeploy, Reason: agent.ReasonRequested, Detail: "back to " + agent.ReleaseName(source.Number)}
+	return w.deploy(ctx, ask, agent.KindRollback, rel, leaving)
+}
+
+// restorable says why a release cannot be what a human wants back.
+func restorable(service string, number int64, rel *agent.Release, err error) error {
+	history := "`agent history " + service + "` shows what there was"
+	switch {
+	case err != nil:
+		return agent.WithHint(fmt.Errorf("service %q has no release %s", service, agent.ReleaseName(number)), history)
+	case rel == nil:
+		return agent.WithHint(fmt.Errorf("service %q has no stable release to go back to", service), history)
+	case rel.Partial || len(rel.Snapshot.Data) == 0:
+		return agent.WithHint(fmt.Errorf("release %s of service %q cannot be restored: its model is not known", agent.ReleaseName(rel.Number), service), "it was running before the agent came, or is no longer kept")
+	}
+	return nil
 }
 
 func (w *Worker) nextRequest() request {
@@ -153,9 +229,28 @@ func (w *Worker) nextRequest() request {
 	return r
 }
 
-func (w *Worker) answerPending(receipt agent.Receipt) {
-	for _, r := range w.pending {
-		r.answer(receipt)
-	}
-	w.pending = nil
+func (w *Worker) pendingRollback() bool {
+	return slices.ContainsFunc(w.pending, func(r request) bool { return r.order.Verb == agent.VerbRollback })
+}
+
+// answerSame answers those who only want what is under way.
+func (w *Worker) answerSame(receipt agent.Receipt) {
+	w.pending = slices.DeleteFunc(w.pending, func(r request) bool {
+		same := r.order.Verb != agent.VerbRollback && !r.order.Force
+		if same {
+			r.answer(receipt)
+		}
+		return same
+	})
+}
+
+// refusePending answers those who wait for a plan that cannot be made now.
+func (w *Worker) refusePending(err error) {
+	w.pending = slices.DeleteFunc(w.pending, func(r request) bool {
+		planned := r.order.Verb != agent.VerbRollback
+		if planned {
+			r.refuse(err)
+		}
+		return planned
+	})
 }

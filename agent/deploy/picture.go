@@ -57,19 +57,32 @@ func (p *picture) suspicious(rel *agent.Release) bool {
 	})
 }
 
-// foreign tells whether somebody else changed what serves. Only a fresh look at
-// the world says so.
-func (c *cycle) foreign(ctx context.Context, rel *agent.Release) bool {
+// foreign tells whether what serves, compared with the judged release and the
+// other one, is somebody else's doing. Only a fresh look at the world says so.
+func (c *cycle) foreign(ctx context.Context, rel, other *agent.Release, signs ...agent.Serving) bool {
 	if !c.picture.suspicious(rel) {
 		return false
 	}
 	version := c.picture.version
-	ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errLook)
-	defer cancel()
-	running, err := c.Target.Running(ctx, c.svc)
+	running, err := c.lookAtRunning(ctx)
 	if err != nil {
 		return false // what cannot be seen is not judged
 	}
-	c.picture.cleared = version
-	return running.Serves(rel, nil) == agent.ServingOther
+	found := slices.Contains(signs, running.Serves(rel, other))
+	if !found {
+		c.picture.cleared = version
+	}
+	return found
+}
+
+// lookAtRunning asks the world what runs now. It never asks for long.
+func (w *Worker) lookAtRunning(ctx context.Context) (agent.Running, error) {
+	var running agent.Running
+	err := w.during(context.WithoutCancel(ctx), func(ctx context.Context) (err error) {
+		ctx, cancel := context.WithTimeoutCause(ctx, lookTimeout, errLook)
+		defer cancel()
+		running, err = w.Target.Running(ctx, w.svc)
+		return err
+	}, nil)
+	return running, err
 }

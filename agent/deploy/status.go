@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"rollback-agent/agent"
@@ -23,13 +22,12 @@ func (w *Worker) Status() agent.Status {
 func (w *Worker) publish() {
 	s := agent.Status{
 		Service: w.svc.Name, Target: w.svc.Target, State: w.stateText(), Healthy: w.healthText(),
-		Plan: w.wanted.plan, Pause: w.record.Pause, Error: w.trouble, Warnings: w.wanted.wanted.Warnings,
+		Deployment: w.last, Plan: w.wanted.plan, Pause: w.record.Pause, Error: w.trouble, Warnings: w.wanted.wanted.Warnings,
 	}
 	if w.serving != nil {
 		s.Release, s.Standing, s.Artifacts, s.Since = w.serving.Number, w.serving.Standing, w.serving.Artifacts, w.serving.CreatedAt
 	}
 	if w.open != nil {
-		s.Deployment = w.open.dep.ID
 		s.Plan = agent.Plan{Action: agent.PlanWait, Reason: agent.ReasonBusy, Detail: w.open.dep.Message}
 		s.Hint = w.open.dep.Hint
 	}
@@ -98,21 +96,28 @@ func (w *Worker) idleHealth(ctx context.Context) {
 	if e == nil || !e.Known {
 		return
 	}
+	var event *agent.Event
 	record, healthy := w.record, e.Amiss() == ""
 	switch {
 	case !record.Idle && e.Down():
 		record.Idle = true
 	case record.Idle && healthy:
 		record.Idle = false
+		w.dirty = true // what was wanted meanwhile was left alone
 	case record.Critical && healthy && time.Since(e.HealthySince) >= w.svc.MinHealthyTime:
 		record.Critical = false
 		w.endCritical()
-		w.note(ctx, record, &agent.Event{At: time.Now(), Kind: agent.EventRecovered, Service: w.svc.Name, Message: "healthy again", Severity: agent.SeverityInfo})
-		return
+		event = &agent.Event{At: time.Now(), Kind: agent.EventRecovered, Service: w.svc.Name, Message: "healthy again", Severity: agent.SeverityInfo}
 	default:
 		return
 	}
-	w.note(ctx, record, nil)
+	_, err := w.persist(ctx, func(present agent.ServiceRecord) agent.Entry {
+		present.Idle, present.Critical = record.Idle, record.Critical
+		return agent.Entry{Service: &present, Event: event}
+	})
+	if err != nil && ctx.Err() == nil {
+		w.Log.Warn("the service's record could not be written", "service", w.svc.Name, "error", err)
+	}
 }
 
 // recovery is when health after a failed rollback will have lasted long enough.
@@ -121,18 +126,4 @@ func (w *Worker) recovery() time.Time {
 		return time.Time{}
 	}
 	return w.evidence.HealthySince.Add(w.svc.MinHealthyTime)
-}
-
-// sooner is the earlier of two times, of which either may be never.
-func sooner(a, b time.Time) time.Time {
-	if a.IsZero() || (!b.IsZero() && b.Before(a)) {
-		return b
-	}
-	return a
-}
-
-func (w *Worker) note(ctx context.Context, record agent.ServiceRecord, event *agent.Event) {
-	if err := w.persist(ctx, agent.Entry{Service: &record, Event: event}); err != nil && !errors.Is(err, context.Canceled) {
-		w.Log.Warn("the service's record could not be written", "service", w.svc.Name, "error", err)
-	}
 }

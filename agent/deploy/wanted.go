@@ -16,21 +16,20 @@ type wantedState struct {
 	invalidAt   time.Time // since when
 	told        string    // the fault that was told already
 	fingerprint string
-	since       time.Time // when this fingerprint was first seen
 	running     agent.Running
 	plan        agent.Plan
 }
 
 // lookAtWanted loads what the files ask for, gives every image its digest, and
 // looks at what runs. An error is the world's, not the files': it is asked again.
-func (w *Worker) lookAtWanted(ctx context.Context) error {
+func (w *Worker) lookAtWanted(ctx context.Context, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 6*lookTimeout, errLook)
 	defer cancel()
 	var state wantedState
 	err := w.during(ctx, func(ctx context.Context) error {
 		var err error
 		state.wanted, err = w.Target.Desired(ctx, w.svc)
-		if errors.Is(err, agent.ErrUnreachable) {
+		if errors.Is(err, agent.ErrUnreachable) || ctx.Err() != nil {
 			return err
 		}
 		if state.invalid = err; err != nil {
@@ -39,7 +38,7 @@ func (w *Worker) lookAtWanted(ctx context.Context) error {
 		w.resolveAll(ctx, &state.wanted)
 		state.running, err = w.Target.Running(ctx, w.svc)
 		return err
-	}, nil)
+	}, check)
 	if w.Files != nil && len(state.wanted.Files) > 0 && w.Files(w.svc.Name, state.wanted.Files) {
 		w.dirty = true // one of them may have changed between the look and the watch
 	}
@@ -51,19 +50,16 @@ func (w *Worker) lookAtWanted(ctx context.Context) error {
 }
 
 func (w *Worker) keepWanted(state wantedState) {
-	now := time.Now()
-	state.told, state.since, state.invalidAt = w.wanted.told, w.wanted.since, w.wanted.invalidAt
+	state.told, state.invalidAt, state.plan = w.wanted.told, w.wanted.invalidAt, w.wanted.plan
 	if state.invalid != nil {
 		if w.wanted.invalid == nil {
-			state.invalidAt = now
+			state.invalidAt = time.Now()
 		}
 		state.fingerprint = w.wanted.fingerprint
 		w.wanted = state
 		return
 	}
-	if state.fingerprint = state.wanted.Fingerprint(); state.fingerprint != w.wanted.fingerprint {
-		state.since = now
-	}
+	state.fingerprint = state.wanted.Fingerprint()
 	w.wanted = state
 }
 
@@ -102,25 +98,43 @@ func (w *Worker) digest(ctx context.Context, a agent.Artifact) (string, error) {
 }
 
 // newer tells whether something other than this deployment's release is wanted by
-// now and would be deployed. Orders that ask for what is under way already are
-// answered here.
-func (c *cycle) newer(ctx context.Context) bool {
+// now and would be deployed. It looks only when there is news; check interrupts
+// the look. Orders that ask for what is under way are answered.
+func (c *cycle) newer(ctx context.Context, check func(context.Context) error) bool {
 	if !c.dirty {
-		return false
+		return c.waiting
 	}
 	c.dirty = false
-	if err := c.lookAtWanted(ctx); err != nil || c.wanted.invalid != nil {
+	err := c.lookAtWanted(ctx, check)
+	switch {
+	case errors.Is(err, errOvertaken):
+		c.dirty = true
+		return false
+	case err != nil:
+		c.refusePending(err)
+		c.lookAgain = time.Now().Add(retryLongest / 3)
+		return c.waiting
+	case c.wanted.invalid != nil:
+		c.refusePending(c.wanted.invalid)
+		c.waiting = false
 		return false
 	}
-	if c.wanted.fingerprint == c.dep.Fingerprint {
-		c.answerPending(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is under way", c.dep.ID)})
-		return false
+	c.waiting = c.isNewer()
+	return c.waiting
+}
+
+func (c *cycle) isNewer() bool {
+	same := c.wanted.fingerprint == c.dep.Fingerprint
+	if same {
+		c.answerSame(agent.Receipt{Deployment: c.dep.ID, Message: fmt.Sprintf("deployment %d is under way", c.dep.ID)})
 	}
-	if len(c.pending) > 0 {
+	switch {
+	case len(c.pending) > 0:
 		return true
-	}
-	if c.wanted.fingerprint == c.record.Wanted {
+	case same, c.wanted.fingerprint == c.record.Wanted:
 		return false
+	case c.dep.State == agent.StateFetching && !c.record.Pause.Active(time.Now()):
+		return true // what is fetched is not wanted any more, whatever comes of the other
 	}
 	plan, err := c.planNow(request{})
 	return err == nil && (plan.Action == agent.PlanDeploy || plan.Action == agent.PlanAdopt)

@@ -21,6 +21,7 @@ type Evidence struct {
 	seen      map[string]int  // those of them that were told one by one
 	Baseline  map[string]int  // engine restarts an instance had when it was first seen
 	Fatal     *agent.Instance // the instance whose exit nothing will restart, or that was OOM-killed
+	past      map[string]bool // instances that were dead before the release was applied
 	Stopped   map[string]bool // instances that somebody asked to stop
 
 	Probes       map[string]Probing
@@ -45,6 +46,7 @@ func NewEvidence(rel *agent.Release, probes []string, counters agent.Counters) *
 		seen:      map[string]int{},
 		Baseline:  map[string]int{},
 		Stopped:   map[string]bool{},
+		past:      map[string]bool{},
 		Probes:    map[string]Probing{},
 	}
 	maps.Copy(e.Exits, counters.Exits)
@@ -54,6 +56,24 @@ func NewEvidence(rel *agent.Release, probes []string, counters agent.Counters) *
 		e.Probes[gate] = Probing{}
 	}
 	return e
+}
+
+// Begin takes what is there before the release is applied as the past: what is
+// dead already is no crash of the release, what was restarted before does not
+// count.
+func (e *Evidence) Begin(o agent.Observation) {
+	for _, i := range o.Instances {
+		if i.Phase == agent.PhaseExited {
+			e.past[i.ID] = true
+		}
+	}
+	e.Observe(o)
+}
+
+// Applied starts the clock of continuous health at the end of Apply.
+func (e *Evidence) Applied(at time.Time) {
+	e.HealthySince = time.Time{}
+	e.settle(at)
 }
 
 // Counters returns what must survive a restart of the agent.
@@ -75,9 +95,12 @@ func (e *Evidence) Observe(o agent.Observation) {
 		e.exited(o.Instance)
 	case agent.ObservedStopped:
 		e.update(o.Instance)
-		e.Stopped[o.Instance.ID] = true
+		if e.counts(o.Instance) {
+			e.Stopped[o.Instance.ID] = true
+		}
 	case agent.ObservedStarted:
 		delete(e.Stopped, o.Instance.ID)
+		delete(e.past, o.Instance.ID)
 		e.HealthySince = time.Time{}
 		e.update(o.Instance)
 	default:
@@ -122,7 +145,7 @@ func (e *Evidence) snapshot(o agent.Observation) {
 // been stopped while nobody looked: the signals of a stop, and a clean exit, look
 // like a stop.
 func (e *Evidence) diedUnseen(i agent.Instance) bool {
-	if i.Phase != agent.PhaseExited || e.Exits[i.ID] > 0 || e.Stopped[i.ID] {
+	if i.Phase != agent.PhaseExited || e.Exits[i.ID] > 0 || e.Stopped[i.ID] || e.past[i.ID] {
 		return false
 	}
 	if e.oneShot(i) {
@@ -231,10 +254,16 @@ func (e *Evidence) artifactAmiss(a agent.Artifact) string {
 	return ""
 }
 
+// oneShotAmiss: a one-shot is done when it has exited 0. One that is gone was
+// done, and removed.
 func (e *Evidence) oneShotAmiss(a agent.Artifact) string {
 	for _, i := range e.sorted() {
-		if i.Runs(a) && i.Phase == agent.PhaseRunning {
-			return i.Name + " has not finished yet"
+		switch {
+		case !i.Runs(a) || i.Phase == agent.PhaseExited && i.ExitCode == 0:
+		case i.Phase == agent.PhaseExited:
+			return fmt.Sprintf("%s exited with code %d", i.Name, i.ExitCode)
+		default:
+			return fmt.Sprintf("%s is %s and has not finished yet", i.Name, i.Phase)
 		}
 	}
 	return ""

@@ -117,7 +117,7 @@ func healthy(r Rules, e *Evidence, now time.Time) (agent.Verdict, time.Time) {
 		need, reason = unverifiedFactor*r.MinHealthy, agent.ReasonUnverified
 	}
 	since := now.Sub(e.HealthySince)
-	if passAt := latest(e.HealthySince.Add(need), r.NotBefore); now.Before(passAt) {
+	if passAt := Later(e.HealthySince.Add(need), r.NotBefore); now.Before(passAt) {
 		return verdict(now, "containers", agent.OutcomeInsufficient, "", fmt.Sprintf("healthy for %s of %s", since.Round(100*time.Millisecond), need)), passAt
 	}
 	v := verdict(now, "containers", agent.OutcomePass, reason, "healthy for "+since.Round(100*time.Millisecond).String())
@@ -128,7 +128,8 @@ func healthy(r Rules, e *Evidence, now time.Time) (agent.Verdict, time.Time) {
 	return v, time.Time{}
 }
 
-func latest(a, b time.Time) time.Time {
+// Later is the later of two times.
+func Later(a, b time.Time) time.Time {
 	if a.After(b) {
 		return a
 	}

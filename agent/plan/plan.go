@@ -48,11 +48,11 @@ var rules = []rule{
 	invalid,
 	forced,
 	firstSight,
+	takenOver,
 	paused,
 	quarantined,
 	nothingNew,
 	idle,
-	takenOver,
 	knownAlready,
 	alreadyServing,
 	notifyOnly,
@@ -143,9 +143,9 @@ func knownAlready(in Input, _ time.Time) (agent.Plan, bool) {
 	case in.Record.Drift:
 		return skip(agent.ReasonDrift, "what runs was not what the files describe when the agent came; `agent deploy %s` applies them", name)
 	case in.Serving != nil && in.Serving.Fingerprint == in.Wanted.Fingerprint():
-		return skip(agent.ReasonDrift, "somebody changed what runs; `agent deploy %s` puts %s back", name, agent.ReleaseName(in.Serving.Number))
-	case in.Last != nil && in.Last.Failed():
-		return skip(agent.ReasonEarlierFailed, "deployment %d %s (%s); `agent retry %s` tries again", in.Last.ID, in.Last.State, in.Last.Reason, name)
+		return skip(agent.ReasonDrift, "what runs is not what was deployed, or not all of it; `agent deploy %s` puts %s back", name, agent.ReleaseName(in.Serving.Number))
+	case in.Record.Declined != 0:
+		return skip(agent.ReasonEarlierFailed, "deployment %d ended without it; `agent retry %s` tries again", in.Record.Declined, name)
 	}
 	return agent.Plan{}, false
 }

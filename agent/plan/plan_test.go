@@ -99,8 +99,16 @@ func TestDecide(t *testing.T) {
 		}, agent.PlanAdopt, agent.ReasonAdopt},
 		"failed before": {func(in *plan.Input) {
 			in.Wanted = wanted("sha256:2", "a")
-			in.Record.Wanted, in.Last = in.Wanted.Fingerprint(), &agent.Deployment{State: agent.StateFailed}
+			in.Record.Wanted, in.Record.Declined = in.Wanted.Fingerprint(), 7
 		}, agent.PlanSkip, agent.ReasonEarlierFailed},
+		"overtaken before, wanted again": {func(in *plan.Input) {
+			in.Wanted = wanted("sha256:2", "a")
+			in.Record.Wanted = in.Wanted.Fingerprint()
+		}, agent.PlanDeploy, agent.ReasonChanged},
+		"taken over, although quarantined": {func(in *plan.Input) {
+			in.Running, in.Quarantine = runs("sha256:0", "a", agent.PhaseRunning), &agent.Quarantined{}
+			in.Last = &agent.Deployment{State: agent.StateSuperseded, Reason: agent.ReasonForeign}
+		}, agent.PlanAdopt, agent.ReasonDrift},
 		"changed by somebody, file as before": {func(in *plan.Input) {
 			in.Running = runs("sha256:0", "a", agent.PhaseRunning)
 		}, agent.PlanSkip, agent.ReasonDrift},

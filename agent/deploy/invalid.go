@@ -1,0 +1,59 @@
+package deploy
+
+import (
+	"context"
+	"time"
+
+	"rollback-agent/agent"
+)
+
+// cannotLook answers for a world that does not answer, and tries again soon.
+func (w *Worker) cannotLook(ctx context.Context, ask request, err error) (time.Time, error) {
+	if ctx.Err() != nil {
+		return time.Time{}, context.Cause(ctx)
+	}
+	ask.refuse(err)
+	if w.trouble != err.Error() {
+		w.Log.Warn("what is wanted cannot be looked at", "service", w.svc.Name, "error", err)
+	}
+	w.trouble = err.Error()
+	w.publish()
+	return time.Now().Add(retryLongest / 3), nil
+}
+
+// tellInvalid waits out a file that is half-written, and tells one that stays
+// invalid once. Nothing is touched either way.
+func (w *Worker) tellInvalid(ctx context.Context, ask request) (time.Time, error) {
+	err := w.wanted.invalid
+	if until := w.wanted.invalidAt.Add(invalidPatience); ask.order.Verb == "" && time.Now().Before(until) {
+		w.publish()
+		return time.Now().Add(min(invalidPatience/3, time.Until(until)+time.Millisecond)), nil
+	}
+	ask.refuse(err)
+	if w.wanted.told == err.Error() {
+		return time.Time{}, nil
+	}
+	w.wanted.told = err.Error()
+	w.wanted.plan = agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: err.Error()}
+	w.Log.Error("what is wanted cannot be loaded, nothing is touched", "service", w.svc.Name, "error", err)
+	w.publish()
+	return time.Time{}, w.tell(ctx, agent.EventInvalid, agent.SeverityError, err.Error())
+}
+
+func (w *Worker) tellValid(ctx context.Context) error {
+	w.trouble = ""
+	if w.wanted.told == "" {
+		return nil
+	}
+	w.wanted.told = ""
+	return w.tell(ctx, agent.EventValid, agent.SeverityInfo, "what is wanted can be loaded again")
+}
+
+func (w *Worker) tell(ctx context.Context, kind agent.EventKind, severity agent.Severity, message string) error {
+	_, err := w.persist(ctx, func(record agent.ServiceRecord) agent.Entry {
+		return agent.Entry{Service: &record, Event: &agent.Event{
+			At: time.Now(), Kind: kind, Service: w.svc.Name, Message: message, Severity: severity,
+		}}
+	})
+	return err
+}
