@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rollback-agent/agent"
+	"rollback-agent/agent/deploy"
 	"rollback-agent/agent/history"
 )
 
@@ -23,16 +24,20 @@ func (d *Daemon) Order(ctx context.Context, order agent.Order) (agent.Receipt, e
 		order.Service = dep.Service
 	}
 	d.mu.Lock()
-	s := d.services[order.Service]
 	known := d.names()
+	s, found := d.services[order.Service]
+	var worker *deploy.Worker
+	if found {
+		worker = s.current()
+	}
 	d.mu.Unlock()
 	switch {
-	case s == nil:
+	case !found:
 		return agent.Receipt{}, agent.WithHint(fmt.Errorf("there is no service %q", order.Service), "the services are: "+known)
 	case s.broken != nil:
 		return agent.Receipt{}, agent.WithHint(fmt.Errorf("service %q is disabled: %w", order.Service, s.broken.Faults), "mend its config; `agent check` shows every fault")
 	}
-	return s.worker.Order(ctx, order)
+	return worker.Order(ctx, order)
 }
 
 // names lists the services, for a hint. The lock is held.
@@ -50,7 +55,9 @@ func (d *Daemon) Status(context.Context) ([]agent.Status, error) {
 	d.mu.Lock()
 	all := make([]running, 0, len(d.services))
 	for _, s := range d.services {
-		all = append(all, *s)
+		present := *s
+		present.worker = s.current()
+		all = append(all, present)
 	}
 	d.mu.Unlock()
 	statuses := make([]agent.Status, 0, len(all))
@@ -88,7 +95,7 @@ func (d *Daemon) Deployments(filter agent.HistoryFilter) ([]agent.Deployment, er
 func (d *Daemon) Deployment(id int64) (agent.Deployment, error) {
 	dep, err := d.store.Deployment(id)
 	if errors.Is(err, history.ErrNotFound) {
-		return dep, agent.WithHint(fmt.Errorf("there is no deployment %d: %w", id, err), "`agent history` lists them")
+		err = agent.WithHint(err, "`agent history` lists them")
 	}
 	return dep, err
 }

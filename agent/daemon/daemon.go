@@ -61,6 +61,7 @@ type Daemon struct {
 	mu       sync.Mutex
 	config   *config.Config
 	services map[string]*running // by name, broken ones included
+	workers  sync.WaitGroup
 }
 
 // New opens everything that can fail before anything runs: config, history and
@@ -204,6 +205,7 @@ func (d *Daemon) worker(svc agent.Service) *deploy.Worker {
 		Files: func(name string, files []string) bool {
 			return d.watcher.Set(name, files, svc.Debounce)
 		},
+		KeepHistory:     d.config.History.Keep,
 		DisableRollback: d.rollbackDisabled,
 	})
 }

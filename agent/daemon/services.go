@@ -20,10 +20,7 @@ const (
 	configWatch    = "\x00config" // no service can have this name
 )
 
-var (
-	errStopped = errors.New("the agent is stopping")
-	errRemoved = errors.New("the service was taken out of the config")
-)
+var errStopped = errors.New("the agent is stopping")
 
 // running is one service of the config: either a worker in its goroutine, or the
 // faults that disable it.
@@ -31,8 +28,21 @@ type running struct {
 	svc    agent.Service
 	broken *config.Broken
 	worker *deploy.Worker
-	stop   context.CancelCauseFunc
-	done   chan struct{}
+	done   chan struct{} // closed when the worker has ended for good
+	before *running      // whose open deployment has to end before the worker begins
+}
+
+// current is the worker that has the service in hand now. The lock is held.
+func (s *running) current() *deploy.Worker {
+	if s.before == nil {
+		return s.worker
+	}
+	select {
+	case <-s.before.done:
+		return s.worker
+	default:
+		return s.before.current()
+	}
 }
 
 // runServices starts what the config has, then waits for the end and for every
@@ -43,7 +53,7 @@ func (d *Daemon) runServices(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			d.stopAll()
+			d.workers.Wait()
 			return context.Cause(ctx)
 		case cfg := <-d.reload:
 			d.adjust(ctx, cfg)
@@ -55,9 +65,11 @@ func (d *Daemon) runServices(ctx context.Context) error {
 	}
 }
 
-// adjust starts, restarts and stops workers until they are what cfg says. A
-// deployment in hand goes on under the config that began it.
+// adjust starts, replaces and retires workers until they are what cfg says. A
+// deployment in hand ends under the config that began it.
 func (d *Daemon) adjust(ctx context.Context, cfg *config.Config) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	wanted := map[string]bool{}
 	for _, svc := range cfg.Services {
 		wanted[svc.Name] = true
@@ -65,55 +77,63 @@ func (d *Daemon) adjust(ctx context.Context, cfg *config.Config) {
 	}
 	for name, broken := range cfg.Broken {
 		wanted[name] = true
-		d.disable(name, broken)
+		d.disable(ctx, name, broken)
 	}
-	d.mu.Lock()
-	var gone []*running
 	for name, s := range d.services {
 		if !wanted[name] {
-			gone = append(gone, s)
 			delete(d.services, name)
+			d.retire(ctx, s, func() { d.letGo(ctx, s.svc) })
 		}
 	}
 	d.config = cfg
-	d.mu.Unlock()
-	for _, s := range gone {
-		d.end(s, errRemoved)
-		d.letGo(ctx, s.svc)
-	}
 }
 
+// ensure has a worker for a service. The lock is held.
 func (d *Daemon) ensure(ctx context.Context, svc agent.Service) {
-	d.mu.Lock()
 	old := d.services[svc.Name]
-	d.mu.Unlock()
 	if old != nil && old.broken == nil && reflect.DeepEqual(old.svc, svc) {
 		return
 	}
-	if old != nil {
-		d.end(old, errRemoved)
-	}
-	wctx, cancel := context.WithCancelCause(ctx)
-	s := &running{svc: svc, worker: d.worker(svc), stop: cancel, done: make(chan struct{})}
-	d.mu.Lock()
+	s := &running{svc: svc, worker: d.worker(svc), done: make(chan struct{})}
 	d.services[svc.Name] = s
-	d.mu.Unlock()
-	go d.supervise(wctx, s)
+	start := func() { d.workers.Go(func() { d.supervise(ctx, s) }) }
+	if old == nil || old.worker == nil {
+		start()
+		return
+	}
+	s.before = old
+	d.retire(ctx, old, start)
 }
 
-func (d *Daemon) disable(name string, broken config.Broken) {
-	d.mu.Lock()
+// disable keeps a service with faults from deploying anything. The lock is held.
+func (d *Daemon) disable(ctx context.Context, name string, broken config.Broken) {
 	old := d.services[name]
 	d.services[name] = &running{svc: broken.Service, broken: &broken}
-	d.mu.Unlock()
 	if old == nil || old.broken == nil {
 		for _, f := range broken.Faults {
 			d.log.Error("service is disabled", "service", name, "fault", f.String(), "hint", f.Hint)
 		}
 	}
 	if old != nil {
-		d.end(old, errRemoved)
+		d.retire(ctx, old, func() {})
 	}
+}
+
+// retire lets a worker's open deployment end, then does what comes next.
+func (d *Daemon) retire(ctx context.Context, s *running, next func()) {
+	if s.worker == nil {
+		next()
+		return
+	}
+	d.watcher.Remove(s.svc.Name)
+	s.worker.Retire()
+	d.workers.Go(func() {
+		select {
+		case <-s.done:
+			next()
+		case <-ctx.Done():
+		}
+	})
 }
 
 // supervise keeps a worker running. What fails, or panics, is tried again with
@@ -123,8 +143,8 @@ func (d *Daemon) supervise(ctx context.Context, s *running) {
 	for pause := restartFirst; ; pause = min(2*pause, restartLongest) {
 		began := time.Now()
 		err := contained(func() error { return s.worker.Run(ctx) })
-		if ctx.Err() != nil {
-			return
+		if ctx.Err() != nil || err == nil {
+			return // the agent stops, or the worker was retired
 		}
 		d.log.Error("service failed and is started again", "service", s.svc.Name, "error", err, "after", pause)
 		d.tellFailure(s.svc.Name, err)
@@ -138,6 +158,9 @@ func (d *Daemon) supervise(ctx context.Context, s *running) {
 		}
 		d.mu.Lock()
 		s.worker = d.worker(s.svc)
+		if d.services[s.svc.Name] != s {
+			s.worker.Retire()
+		}
 		d.mu.Unlock()
 	}
 }
@@ -157,34 +180,6 @@ func (d *Daemon) tellFailure(service string, cause error) {
 	}})
 	if err != nil {
 		d.log.Error("recording a failure", "service", service, "error", err)
-	}
-}
-
-func (d *Daemon) end(s *running, cause error) {
-	d.watcher.Remove(s.svc.Name)
-	if s.worker == nil {
-		return
-	}
-	s.stop(cause)
-	<-s.done
-}
-
-func (d *Daemon) stopAll() {
-	d.mu.Lock()
-	all := make([]*running, 0, len(d.services))
-	for _, s := range d.services {
-		all = append(all, s)
-	}
-	d.mu.Unlock()
-	for _, s := range all {
-		if s.worker != nil {
-			s.stop(errStopped)
-		}
-	}
-	for _, s := range all {
-		if s.worker != nil {
-			<-s.done
-		}
 	}
 }
 

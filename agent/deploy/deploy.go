@@ -25,6 +25,9 @@ type Recorder interface {
 	Releases(service string) ([]agent.Release, error) // newest first, without snapshots
 	Quarantine(service string) ([]agent.Quarantined, error)
 	Deployments(filter agent.HistoryFilter) ([]agent.Deployment, error)
+	// Prune forgets deployments beyond the newest ones, and the snapshots of
+	// releases that are not kept.
+	Prune(service string, keepDeployments int, keepReleases []int64) error
 }
 
 // Resolver turns an image reference into a digest by asking its registry.
@@ -48,6 +51,8 @@ type Options struct {
 	Files  func(service string, files []string) (added bool)
 	Limits *Limits
 	Log    *slog.Logger
+	// KeepHistory is how many deployments of a service are remembered; 0 is all.
+	KeepHistory int
 	// DisableRollback lets a failed deployment end where it is. Only a test that
 	// proves other tests sets it.
 	DisableRollback bool

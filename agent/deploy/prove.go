@@ -18,11 +18,15 @@ func (c *cycle) verify(ctx context.Context) (move, error) {
 		if m, done := c.settled(ctx, verdict, rules, agent.StateWatching); done {
 			return m, nil
 		}
+		if c.dep.Kind == agent.KindAdopt && c.pendingRollback() {
+			return c.superseded(agent.ReasonNewer, "a human wants an older release"), nil
+		}
+		if c.dirty {
+			c.newer(ctx, c.gateFailed(rules))
+			continue // looking takes time
+		}
 		if err := c.pump(ctx, again); err != nil {
 			return move{}, err
-		}
-		if c.newer(ctx, c.gateFailed(rules)) && c.dep.Kind == agent.KindAdopt && c.pendingRollback() {
-			return c.superseded(agent.ReasonNewer, "a human wants an older release"), nil
 		}
 	}
 }
@@ -39,6 +43,9 @@ func (c *cycle) watch(ctx context.Context) (move, error) {
 		}
 		if c.newer(ctx, c.gateFailed(rules)) {
 			return c.superseded(agent.ReasonNewer, "something newer is wanted"), nil
+		}
+		if c.dirty {
+			continue // the look was interrupted by a verdict
 		}
 		if err := c.pump(ctx, again); err != nil {
 			return move{}, err

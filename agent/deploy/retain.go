@@ -16,12 +16,25 @@ func (w *Worker) retain(ctx context.Context) {
 	if err == nil {
 		var quarantine []agent.Quarantined
 		if quarantine, err = w.Recorder.Quarantine(w.svc.Name); err == nil {
-			err = w.retainThese(ctx, keep(releases, quarantine, w.record.Serving, w.svc.KeepReleases))
+			kept := keep(releases, quarantine, w.record.Serving, w.svc.KeepReleases)
+			err = errors.Join(w.retainThese(ctx, kept), w.prune(kept))
 		}
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, errBusy) {
 		w.Log.Warn("old releases could not be cleaned up", "service", w.svc.Name, "error", err)
 	}
+}
+
+// prune lets the history forget what cannot be restored any more.
+func (w *Worker) prune(kept []agent.Release) error {
+	if w.KeepHistory == 0 {
+		return nil
+	}
+	numbers := make([]int64, len(kept))
+	for n, r := range kept {
+		numbers[n] = r.Number
+	}
+	return w.Recorder.Prune(w.svc.Name, w.KeepHistory, numbers)
 }
 
 func (w *Worker) retainThese(ctx context.Context, kept []agent.Release) error {

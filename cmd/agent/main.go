@@ -14,5 +14,5 @@ func main() {
 }
 
 func run(ctx context.Context, o cli.Options) error {
-	return daemon.Main(ctx, daemon.Options{Config: o.Config, StateDir: o.StateDir, Socket: o.Socket})
+	return daemon.Main(ctx, daemon.Options{Config: o.Config, StateDir: o.StateDir, Socket: o.Socket, Version: o.Version})
 }
