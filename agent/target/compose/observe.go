@@ -153,14 +153,15 @@ func (o *observing) event(ctx context.Context, e events.Message) {
 		if o.isRequest(ctx, e) {
 			o.requested[id] = at
 		}
-	case action == events.ActionStop, action == events.ActionRestart:
-		delete(o.requested, id) // the exit that it explains came before
+	case action == events.ActionStop: // after the exit on older engines, before it on newer ones
+		o.requested[id] = at
 	case action == events.ActionOOM:
 		o.oomed[id] = true
 	case action == events.ActionDie:
 		o.exited(ctx, e)
 	case action == events.ActionStart:
 		delete(o.oomed, id)
+		delete(o.requested, id)
 		o.tell(ctx, e, agent.ObservedStarted, "")
 	case strings.HasPrefix(string(action), string(events.ActionHealthStatus)):
 		o.tell(ctx, e, agent.ObservedHealth, "")

@@ -105,7 +105,7 @@ func (r retaining) dropOthers(ctx context.Context, service string) error {
 func (r retaining) dropLeft(ctx context.Context) error {
 	var errs []error
 	for _, i := range r.images {
-		if len(i.RepoTags) != 1 || i.RepoTags[0] != pulledTag(i.ID) || slices.Contains(slices.Collect(maps.Values(r.wanted)), i.ID) {
+		if tags := tagsOnly(i.RepoTags); len(tags) != 1 || tags[0] != pulledTag(i.ID) || slices.Contains(slices.Collect(maps.Values(r.wanted)), i.ID) {
 			continue
 		}
 		used, err := r.engine.inUse(ctx, i.ID)
@@ -124,7 +124,7 @@ func (r retaining) drop(ctx context.Context, imageID, tag string) error {
 	if err != nil || found == nil {
 		return err
 	}
-	others := slices.DeleteFunc(slices.Clone(found.RepoTags), func(t string) bool { return t == tag || t == pulledTag(imageID) })
+	others := slices.DeleteFunc(tagsOnly(found.RepoTags), func(t string) bool { return t == tag || t == pulledTag(imageID) })
 	ours := slices.Contains(found.RepoTags, pulledTag(imageID))
 	used, err := r.engine.inUse(ctx, imageID)
 	switch {
@@ -158,11 +158,17 @@ func (e *engine) otherImage(ctx context.Context, imageID string) (string, error)
 		return "", e.wrap(ctx, err, "listing images")
 	}
 	for _, i := range list.Items {
-		if i.ID != imageID && slices.ContainsFunc(i.RepoTags, func(t string) bool { return t != "<none>:<none>" && !strings.HasPrefix(t, keepDomain) }) {
+		if i.ID != imageID && slices.ContainsFunc(tagsOnly(i.RepoTags), func(t string) bool { return !strings.HasPrefix(t, keepDomain) }) {
 			return i.ID, nil
 		}
 	}
 	return "", nil
+}
+
+// tagsOnly drops what is no tag: the containerd image store lists names by digest
+// among them, older engines "<none>:<none>".
+func tagsOnly(names []string) []string {
+	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.Contains(n, "@") || n == "<none>:<none>" })
 }
 
 // belongsTo tells whether a tag is a keep tag of any compose service of a
