@@ -66,7 +66,11 @@ bare_recreate() {
   sample bare_recreate_ms "$(outage "$BARE_PORT" bare_recreate_once)"
 }
 
+# bare_container has a network of its own, as Compose would give it one.
 bare_container() {
+  engine POST /networks/create --header 'Content-Type: application/json' --output /dev/null --data @- <<JSON
+{"Name": "$RUN-bare", "Labels": {"rollback-agent.run": "$RUN"}}
+JSON
   engine POST "/images/create?fromImage=$REGISTRY/shop&tag=v1" >/dev/null
   bare_create
   wait_until 10 "the bare container answers" healthy "$BARE_PORT"
@@ -81,7 +85,7 @@ bare_recreate_once() {
 bare_create() {
   engine POST "/containers/create?name=$RUN-bare" --header 'Content-Type: application/json' --output /dev/null --data @- <<JSON
 {"Image": "$REGISTRY/shop:v1",
- "HostConfig": {"PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "$BARE_PORT"}]}}}
+ "HostConfig": {"NetworkMode": "$RUN-bare", "PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": "$BARE_PORT"}]}}}
 JSON
   engine POST "/containers/$RUN-bare/start"
 }
@@ -153,7 +157,7 @@ idle_file() {
 }
 
 idle_adopted() {
-  [[ $(agent history --config idle.toml --output json | jq '[.[] | select(.state == "succeeded")] | length') -eq $IDLE_SERVICES ]]
+  [[ $(agent history --config idle.toml --limit 0 --output json | jq '[.[] | select(.state == "succeeded")] | length') -eq $IDLE_SERVICES ]]
 }
 
 cpu_ticks() { awk '{print $14 + $15}' "/proc/$AGENT_PID/stat"; }

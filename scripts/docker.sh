@@ -59,7 +59,7 @@ apt_install() {
 engine() {
   local method=$1 path=$2
   shift 2
-  curl --silent --show-error --fail --unix-socket "$DOCKER_SOCKET" --request "$method" "$@" "http://docker$path"
+  curl --silent --show-error --fail-with-body --unix-socket "$DOCKER_SOCKET" --request "$method" "$@" "http://docker$path"
 }
 
 docker_answers() { engine GET /_ping --max-time 5 >/dev/null 2>&1; }

@@ -185,11 +185,17 @@ func start(t *testing.T, tb *testbed.Testbed, docker *client.Client, ref string)
 	t.Helper()
 	port := testbed.Port(t)
 	inside := network.MustParsePort("8080/tcp")
+	name := fmt.Sprintf("%s-%d", tb.Run, port)
+	own := client.NetworkCreateOptions{Labels: map[string]string{testbed.RunLabel: tb.Run}}
+	if _, err := docker.NetworkCreate(t.Context(), name, own); err != nil {
+		t.Fatal(err)
+	}
 	created, err := docker.ContainerCreate(t.Context(), client.ContainerCreateOptions{
-		Name:   fmt.Sprintf("%s-%d", tb.Run, port),
+		Name:   name,
 		Config: &container.Config{Image: ref},
 		HostConfig: &container.HostConfig{
-			Resources: container.Resources{Memory: 64 << 20, MemorySwap: 64 << 20},
+			NetworkMode: container.NetworkMode(name),
+			Resources:   container.Resources{Memory: 64 << 20, MemorySwap: 64 << 20},
 			PortBindings: network.PortMap{inside: {{
 				HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: fmt.Sprint(port),
 			}}},
