@@ -2,6 +2,7 @@ package compose_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -46,11 +47,36 @@ func newSerialHost(t *testing.T, opts ...testbed.RegistryOptions) *host {
 	project := tb.Project(t)
 	dir := t.TempDir()
 	h := &host{T: t, Testbed: tb, docker: tb.Docker(t), project: project, dir: dir, target: compose.New(compose.Options{DockerConfig: t.TempDir()})}
+	t.Cleanup(h.removeVolumes)
 	t.Cleanup(func() { h.target.Close() })
 	h.svc = agent.Service{Name: project, Target: "compose", Compose: agent.Compose{
 		Files: []string{filepath.Join(dir, "compose.yaml")}, Project: project, DockerHost: os.Getenv("DOCKER_HOST"),
 	}}
 	return h
+}
+
+// removeVolumes removes the project's containers with every volume that they
+// mount: an anonymous one that was inherited has no owner any more, and stays.
+func (h *host) removeVolumes() {
+	ctx := context.WithoutCancel(h.Context())
+	list, err := h.docker.ContainerList(ctx, client.ContainerListOptions{
+		All: true, Filters: make(client.Filters).Add("label", "com.docker.compose.project="+h.project),
+	})
+	if err != nil {
+		h.Errorf("listing what the test leaves: %v", err)
+	}
+	for _, c := range list.Items {
+		_, err := h.docker.ContainerRemove(ctx, c.ID, client.ContainerRemoveOptions{Force: true, RemoveVolumes: true})
+		for _, m := range c.Mounts {
+			if m.Type == "volume" {
+				_, volumeErr := h.docker.VolumeRemove(ctx, m.Name, client.VolumeRemoveOptions{Force: true})
+				err = errors.Join(err, volumeErr)
+			}
+		}
+		if err != nil {
+			h.Logf("cleaning up after the test: %v", err)
+		}
+	}
 }
 
 // write puts a file into the project directory. REGISTRY stands for the
