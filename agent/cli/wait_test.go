@@ -122,7 +122,7 @@ func agentCLI(t *testing.T, args ...string) result {
 	return result{code, stdout.String(), stderr.String()}
 }
 
-func TestWaitEndsWithTheExitCodeOfTheDeployment(t *testing.T) {
+func TestField08WaitEndsWithTheExitCodeOfTheDeployment(t *testing.T) {
 	begin := []agent.State{agent.StateQueued, agent.StateFetching, agent.StateApplying, agent.StateVerifying}
 	for name, c := range map[string]struct {
 		verb string
