@@ -72,7 +72,7 @@ progress() {
   jq --raw-input --unbuffered --raw-output '
     (fromjson? // {Action: "output", Output: (. + "\n")})
     | if .Test == null and (.Action == "pass" or .Action == "fail") and .Package then
-        "\(if .Action == "pass" then "ok  " else "FAIL" end) \(.Package) \(.Elapsed)s"
+        "\(if .Action == "pass" then "ok  " else "FAIL" end) \(.Package) \((.Elapsed // 0) * 10 | round / 10)s"
       elif .Action == "build-output" then .Output | rtrimstr("\n")
       else empty end'
 }
