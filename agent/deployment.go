@@ -81,6 +81,7 @@ type Deployment struct {
 	Artifacts   []Artifact     `json:"artifacts"`
 	Fingerprint string         `json:"fingerprint"`
 	Actor       string         `json:"actor"`
+	Note        string         `json:"note,omitempty"`     // why, in the words of the human who ordered it
 	Force       bool           `json:"force,omitempty"`    // a human insists
 	Decision    *Decision      `json:"decision,omitempty"` // what a human decided while it was open
 	Before      string         `json:"before,omitempty"`   // identity of what ran before Apply
@@ -102,6 +103,7 @@ type Decision struct {
 	Verb    Verb      `json:"verb"`
 	Actor   string    `json:"actor"`
 	Release int64     `json:"release,omitempty"` // of rollback; 0: the newest stable one
+	Note    string    `json:"note,omitempty"`    // why, in their own words
 }
 
 // Deadlines are absolute, so that a restart never extends them.

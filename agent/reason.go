@@ -49,6 +49,7 @@ const (
 	ReasonStopped          Reason = "stopped"   // somebody stopped it
 	ReasonCancelled        Reason = "cancelled" // by a human
 	ReasonAborted          Reason = "aborted"   // a human rolled back an open deployment
+	ReasonConfig           Reason = "config"    // the service's own config changed
 	ReasonKept             Reason = "kept"      // by a human
 	ReasonHoldExpired      Reason = "hold_expired"
 	ReasonOnFailure        Reason = "on_failure"     // the config says that a failure does not roll back

@@ -17,12 +17,13 @@ type checked struct {
 	Faults   []agent.Fault `json:"faults"`
 }
 
-func (in *invocation) checkCommand() *cobra.Command {
+func (in *invocation) checkCommand(wiring Agent) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
 		Short: "Report every fault of the config",
-		Long: `Read the config and everything it includes, and report every fault at once, with
-file and line. Nothing is asked of the engine, a registry or the running agent.
+		Long: `Read the config, everything it includes, and the compose files of its services,
+and report every fault at once. Nothing is asked of the engine, a registry or the
+running agent.
 
 It ends with exit code 2 when there is a fault, 0 when there are warnings only.`,
 		Example: "  agent check\n  agent check --config ./config.toml",
@@ -30,6 +31,11 @@ It ends with exit code 2 when there is a fault, 0 when there are warnings only.`
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, faults := config.Load(in.config)
 			faults = append(slices.Clone(faults), cfg.Faults()...)
+			described, err := wiring.Check(cmd.Context(), cfg)
+			if err != nil {
+				return err
+			}
+			faults = append(faults, described...)
 			result := checked{Config: in.config, Services: []string{}, Faults: append([]agent.Fault{}, faults...)}
 			for _, svc := range cfg.Services {
 				result.Services = append(result.Services, svc.Name)
@@ -42,7 +48,7 @@ It ends with exit code 2 when there is a fault, 0 when there are warnings only.`
 			} else {
 				printFaults(cmd.ErrOrStderr(), faults)
 				if !wrong {
-					fmt.Fprintf(cmd.OutOrStdout(), "%s is fine: %d services\n", in.config, len(cfg.Services))
+					fmt.Fprintf(cmd.OutOrStdout(), "%s is fine, %d services checked\n", in.config, len(cfg.Services))
 				}
 			}
 			if wrong {

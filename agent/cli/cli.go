@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"rollback-agent/agent"
+	"rollback-agent/agent/config"
 	"rollback-agent/agent/control"
 )
 
@@ -40,13 +41,18 @@ type Options struct {
 	Version  string
 }
 
-// Run runs the agent itself until ctx ends or it is told to stop.
-type Run func(ctx context.Context, options Options) error
+// Agent is what commands need of the agent's wiring.
+type Agent struct {
+	// Run runs the agent itself until ctx ends or it is told to stop.
+	Run func(ctx context.Context, options Options) error
+	// Check reports, offline, what is wrong with what the services describe.
+	Check func(ctx context.Context, cfg *config.Config) (agent.Faults, error)
+}
 
 // Main runs one command line, without the program's name, and returns the exit
 // code of the process.
-func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, run Run) int {
-	root := newRoot(run)
+func Main(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, wiring Agent) int {
+	root := newRoot(wiring)
 	root.SetArgs(args)
 	root.SetIn(stdin)
 	root.SetOut(stdout)
@@ -67,7 +73,7 @@ type invocation struct {
 
 const defaultConfig = "/etc/rollback-agent/config.toml"
 
-func newRoot(run Run) *cobra.Command {
+func newRoot(wiring Agent) *cobra.Command {
 	in := &invocation{}
 	root := &cobra.Command{
 		Use:   "agent",
@@ -95,7 +101,7 @@ deployment goes on.`,
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return in.check() }
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(
-		in.runCommand(run), in.checkCommand(), in.statusCommand(), in.planCommand(), in.historyCommand(), in.showCommand(),
+		in.runCommand(wiring), in.checkCommand(wiring), in.statusCommand(), in.planCommand(), in.historyCommand(), in.showCommand(),
 		in.deployCommand(), in.rollbackCommand(), in.retryCommand(), in.cancelCommand(), in.keepCommand(),
 		in.pauseCommand(), in.resumeCommand(), in.eventsCommand(), in.versionCommand(),
 	)

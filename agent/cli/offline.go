@@ -74,7 +74,7 @@ func (o offline) Release(_ context.Context, service string, n int64) (agent.Rele
 	return o.Store.Release(service, n)
 }
 
-func (o offline) LastEvents(_ context.Context, n int, follow bool, _ func(), report func(agent.Event) error) error {
+func (o offline) LastEvents(_ context.Context, n int, follow bool, _ func() error, report func(agent.Event) error) error {
 	if follow {
 		return agent.WithHint(fmt.Errorf("following events: %w", control.ErrNotRunning), "systemctl start rollback-agent")
 	}

@@ -2,7 +2,7 @@ package cli
 
 import "github.com/spf13/cobra"
 
-func (in *invocation) runCommand(run Run) *cobra.Command {
+func (in *invocation) runCommand(wiring Agent) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
 		Short: "Run the agent itself",
@@ -14,7 +14,7 @@ way when the agent ended is finished or undone.`,
 		Example: "  agent run --config /etc/rollback-agent/config.toml",
 		Args:    arguments(0, 0, ""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return run(cmd.Context(), Options{Config: in.config, StateDir: in.stateDir, Socket: in.socket, Version: Version().Version})
+			return wiring.Run(cmd.Context(), Options{Config: in.config, StateDir: in.stateDir, Socket: in.socket, Version: Version().Version})
 		},
 	}
 }

@@ -22,7 +22,7 @@ type source interface {
 	Deployments(ctx context.Context, filter agent.HistoryFilter) ([]control.Deployment, error)
 	Deployment(ctx context.Context, id int64) (control.Deployment, error)
 	Release(ctx context.Context, service string, n int64) (agent.Release, error)
-	LastEvents(ctx context.Context, n int, follow bool, connected func(), report func(agent.Event) error) error
+	LastEvents(ctx context.Context, n int, follow bool, connected func() error, report func(agent.Event) error) error
 	Close() error
 }
 

@@ -147,5 +147,5 @@ func TestEveryCommandExplainsItself(t *testing.T) {
 			walk(child)
 		}
 	}
-	walk(newRoot(nil))
+	walk(newRoot(Agent{}))
 }

@@ -72,17 +72,13 @@ var errArrived = errors.New("arrived")
 
 func (f *follower) follow(ctx context.Context) (control.Deployment, error) {
 	for {
-		var looked error
-		look := func() { looked = f.look(ctx) }
+		look := func() error { return f.look(ctx) }
 		err := f.client.LastEvents(ctx, 0, true, look, func(event agent.Event) error {
-			if looked != nil || event.Deployment != f.id {
-				return looked
+			if event.Deployment != f.id {
+				return nil
 			}
-			return f.look(ctx)
+			return look()
 		})
-		if err == nil {
-			err = looked
-		}
 		switch {
 		case errors.Is(err, errArrived):
 			return f.last, nil
@@ -127,15 +123,16 @@ func printEnd(w io.Writer, d control.Deployment) {
 }
 
 // outcome is the exit code of a deployment. Whoever asked for a rollback got what
-// they wanted when the open deployment is rolled back.
+// they wanted when the older release serves.
 func outcome(verb agent.Verb, d control.Deployment) error {
+	back := d.State == agent.StateRolledBack || d.State == agent.StateCancelled && d.Serving == agent.ServingOld
+	if verb == agent.VerbRollback && back {
+		return nil
+	}
 	switch d.State {
 	case agent.StateSucceeded:
 		return nil
 	case agent.StateRolledBack:
-		if verb == agent.VerbRollback {
-			return nil
-		}
 		return exit{nil, exitRolledBack}
 	case agent.StateRollbackFailed:
 		return exit{nil, exitRollbackFailed}

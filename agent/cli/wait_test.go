@@ -118,7 +118,7 @@ type result struct {
 func agentCLI(t *testing.T, args ...string) result {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code := Main(t.Context(), args, strings.NewReader(""), &stdout, &stderr, func(context.Context, Options) error { return nil })
+	code := Main(t.Context(), args, strings.NewReader(""), &stdout, &stderr, Agent{Run: func(context.Context, Options) error { return nil }})
 	return result{code, stdout.String(), stderr.String()}
 }
 
@@ -173,6 +173,14 @@ func TestWaitPrintsTheDeploymentAsJSON(t *testing.T) {
 	var d control.Deployment
 	if err := json.Unmarshal([]byte(got.stdout), &d); err != nil || d.State != agent.StateFailed || got.code != 1 {
 		t.Errorf("got %+v, %v, want one failed deployment", got, err)
+	}
+}
+
+// A deployment may have ended before its command looks.
+func TestWaitForWhatHasEnded(t *testing.T) {
+	_, socket := newFakeAgent(t, agent.StateFailed)
+	if got := agentCLI(t, "deploy", "web", "--wait", "--socket", socket); got.code != exitError {
+		t.Errorf("got %+v, want exit code %d", got, exitError)
 	}
 }
 

@@ -57,6 +57,7 @@ func (l *loader) defaults() {
 func (l *loader) main() {
 	doc := l.open(l.cfg.Path)
 	if doc == nil {
+		l.glimpse()
 		return
 	}
 	root := doc.root
@@ -68,6 +69,35 @@ func (l *loader) main() {
 	l.readServices(doc)
 	for _, file := range l.includes(doc) {
 		l.include(file)
+	}
+}
+
+// topLevelPath is a line that sets where the agent keeps its things.
+var topLevelPath = regexp.MustCompile(`^\s*(state_dir|socket)\s*=\s*"([^"\\]+)"\s*(#.*)?$`)
+
+// glimpse reads where the agent keeps its things out of a file that is no TOML: its
+// history and its socket are where they were before the file was broken.
+func (l *loader) glimpse() {
+	info, err := os.Stat(l.cfg.Path)
+	if err != nil || !info.Mode().IsRegular() || info.Size() > 1<<20 {
+		return
+	}
+	text, err := os.ReadFile(l.cfg.Path)
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(strings.TrimSpace(line), "[") {
+			return
+		}
+		m := topLevelPath.FindStringSubmatch(strings.TrimRight(line, "\r\n"))
+		switch {
+		case m == nil || !filepath.IsAbs(m[2]):
+		case m[1] == "socket":
+			l.cfg.Socket = m[2]
+		default:
+			l.cfg.StateDir = m[2]
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -59,11 +60,9 @@ func oneOf[T any, S ~string](field func(*T) *S, words ...string) form[T] {
 		if err != nil {
 			return err
 		}
-		for _, word := range words {
-			if s == word {
-				*field(t) = S(s)
-				return nil
-			}
+		if slices.Contains(words, s) {
+			*field(t) = S(s)
+			return nil
 		}
 		hint := suggest(s, words)
 		if hint == "" {

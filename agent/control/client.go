@@ -107,8 +107,8 @@ func (c *Client) Order(ctx context.Context, order agent.Order) (receipt agent.Re
 
 // LastEvents reports the newest n events, oldest first. With follow it goes on with
 // each one that happens until ctx ends, report fails or the agent goes away;
-// connected, if not nil, is called when none can be missed any more.
-func (c *Client) LastEvents(ctx context.Context, n int, follow bool, connected func(), report func(agent.Event) error) error {
+// connected, if not nil, is called when none can be missed any more; its error ends the stream.
+func (c *Client) LastEvents(ctx context.Context, n int, follow bool, connected func() error, report func(agent.Event) error) error {
 	path := "/v1/events?last=" + strconv.Itoa(n)
 	if follow {
 		path += "&follow=1"
@@ -119,7 +119,9 @@ func (c *Client) LastEvents(ctx context.Context, n int, follow bool, connected f
 	}
 	defer answer.Body.Close()
 	if connected != nil {
-		connected()
+		if err := connected(); err != nil {
+			return err
+		}
 	}
 	for lines := json.NewDecoder(bufio.NewReader(answer.Body)); ; {
 		var event agent.Event

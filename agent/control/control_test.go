@@ -262,7 +262,7 @@ func TestFollowSeesEveryEventUntilTheClientGoes(t *testing.T) {
 			}
 		}
 	}()
-	err := NewClient(socket, 0).LastEvents(ctx, 2, true, func() { close(connected) }, func(e agent.Event) error {
+	err := NewClient(socket, 0).LastEvents(ctx, 2, true, func() error { close(connected); return nil }, func(e agent.Event) error {
 		if seen = append(seen, e.Seq); e.Seq == 25 {
 			leave(left)
 		}
@@ -281,7 +281,7 @@ func TestFollowSeesEveryEventUntilTheClientGoes(t *testing.T) {
 func TestFollowEndsWithTheAgent(t *testing.T) {
 	_, server, socket := prepare(t)
 	stop := run(t, server)
-	err := NewClient(socket, 0).LastEvents(t.Context(), 0, true, func() { go stop() }, func(agent.Event) error { return nil })
+	err := NewClient(socket, 0).LastEvents(t.Context(), 0, true, func() error { go stop(); return nil }, func(agent.Event) error { return nil })
 	if err != nil {
 		t.Errorf("got %v, want the end of the stream", err)
 	}

@@ -26,6 +26,8 @@ type Deployment struct {
 	Artifacts   []agent.Artifact     `json:"artifacts"`
 	Fingerprint string               `json:"fingerprint"`
 	Actor       string               `json:"actor"`
+	Note        string               `json:"note,omitempty"`
+	Decision    *agent.Decision      `json:"decision,omitempty"`
 	StartedAt   time.Time            `json:"started_at"`
 	EndedAt     *time.Time           `json:"ended_at"` // null while it is open
 	DurationMS  int64                `json:"duration_ms"`
@@ -62,7 +64,7 @@ func Outgoing(d agent.Deployment, now time.Time) Deployment {
 	out := Deployment{
 		ID: d.ID, Service: d.Service, Kind: d.Kind, State: d.State, Reason: d.Reason, Message: d.Message, Hint: d.Hint,
 		Serving: d.Serving, From: d.From, To: d.To, Restored: d.Restored, Artifacts: listOf(d.Artifacts),
-		Fingerprint: d.Fingerprint, Actor: d.Actor, StartedAt: d.StartedAt, DurationMS: d.Duration(now).Milliseconds(),
+		Fingerprint: d.Fingerprint, Actor: d.Actor, Note: d.Note, Decision: d.Decision, StartedAt: d.StartedAt, DurationMS: d.Duration(now).Milliseconds(),
 		Deadlines: d.Deadlines, Counters: d.Counters, Timeline: listOf(d.Timeline), Verdicts: listOf(d.Verdicts),
 		Diagnoses: listOf(d.Diagnoses), Config: outgoingConfig(d.Config),
 	}

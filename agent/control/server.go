@@ -106,6 +106,8 @@ func (s *Server) Close() error {
 	return nil
 }
 
+const ordersPath = "/v1/orders"
+
 // A route answers one path: with a value to send as JSON, or an error.
 type route func(r *http.Request) (any, error)
 
@@ -113,6 +115,11 @@ func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(method, path string, query []string, answer route) {
 		mux.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
+			if path == ordersPath { // its answer may wait for a deployment under way to end
+				if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil {
+					s.log.Warn("an order may not be answered", "error", err)
+				}
+			}
 			value, err := any(nil), admit(r, method, query)
 			if err == nil {
 				value, err = answer(r)
@@ -127,7 +134,7 @@ func (s *Server) routes() http.Handler {
 	handle(http.MethodGet, "/v1/deployments/{id}", nil, s.getDeployment)
 	handle(http.MethodGet, "/v1/releases/{service}/{n}", nil, s.getRelease)
 	handle(http.MethodGet, "/v1/events", []string{"after", "last", "limit", "follow"}, s.getEvents)
-	handle(http.MethodPost, "/v1/orders", nil, s.postOrder)
+	handle(http.MethodPost, ordersPath, nil, s.postOrder)
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.send(w, r, nil, fault(http.StatusNotFound, "there is no %s", r.URL.Path))
 	})

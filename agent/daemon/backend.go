@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"rollback-agent/agent"
+	"rollback-agent/agent/config"
 	"rollback-agent/agent/deploy"
 	"rollback-agent/agent/history"
 )
@@ -25,26 +26,31 @@ func (d *Daemon) Order(ctx context.Context, order agent.Order) (agent.Receipt, e
 	}
 	d.mu.Lock()
 	known := d.names()
-	s, found := d.services[order.Service]
+	s := d.slots[order.Service]
 	var worker *deploy.Worker
-	if found {
-		worker = s.current()
+	var now present
+	if s != nil {
+		worker, now = s.worker, s.now
 	}
 	d.mu.Unlock()
 	switch {
-	case !found:
-		return agent.Receipt{}, agent.WithHint(fmt.Errorf("there is no service %q", order.Service), "the services are: "+known)
-	case s.broken != nil:
-		return agent.Receipt{}, agent.WithHint(fmt.Errorf("service %q is disabled: %w", order.Service, s.broken.Faults), "mend its config; `agent check` shows every fault")
+	case worker != nil: // whatever the config says: it has the service in hand
+		return worker.Order(ctx, order)
+	case now.broken != nil:
+		return agent.Receipt{}, agent.WithHint(fmt.Errorf("service %q is disabled: %w", order.Service, now.broken.Faults), "mend its config; `agent check` shows every fault")
+	case now.svc != nil:
+		return agent.Receipt{}, agent.WithHint(fmt.Errorf("service %q is being started", order.Service), "try again in a moment")
 	}
-	return worker.Order(ctx, order)
+	return agent.Receipt{}, agent.WithHint(fmt.Errorf("there is no service %q", order.Service), "the services are: "+known)
 }
 
 // names lists the services, for a hint. The lock is held.
 func (d *Daemon) names() string {
-	names := make([]string, 0, len(d.services))
-	for name := range d.services {
-		names = append(names, name)
+	names := make([]string, 0, len(d.slots))
+	for name, s := range d.slots {
+		if !s.now.gone() {
+			names = append(names, name)
+		}
 	}
 	slices.Sort(names)
 	return strings.Join(names, ", ")
@@ -52,36 +58,53 @@ func (d *Daemon) names() string {
 
 // Status tells how every service is, by name.
 func (d *Daemon) Status(context.Context) ([]agent.Status, error) {
+	type seen struct {
+		name   string
+		now    present
+		worker *deploy.Worker
+	}
 	d.mu.Lock()
-	all := make([]running, 0, len(d.services))
-	for _, s := range d.services {
-		present := *s
-		present.worker = s.current()
-		all = append(all, present)
+	all := make([]seen, 0, len(d.slots))
+	for name, s := range d.slots {
+		all = append(all, seen{name, s.now, s.worker})
 	}
 	d.mu.Unlock()
 	statuses := make([]agent.Status, 0, len(all))
 	for _, s := range all {
-		statuses = append(statuses, d.status(s))
+		switch {
+		case s.worker != nil:
+			statuses = append(statuses, d.workerStatus(s.worker, s.now))
+		case s.now.broken != nil:
+			statuses = append(statuses, brokenStatus(s.now.broken))
+		case s.now.svc != nil:
+			statuses = append(statuses, agent.Status{Service: s.name, Target: s.now.svc.Target, State: "starting", Healthy: "unknown"})
+		}
 	}
 	slices.SortFunc(statuses, func(a, b agent.Status) int { return cmp.Compare(a.Service, b.Service) })
 	return statuses, nil
 }
 
-func (d *Daemon) status(s running) agent.Status {
-	if s.broken != nil {
-		st := agent.Status{
-			Service: s.svc.Name, Target: s.svc.Target, State: "invalid", Healthy: "unknown", Error: s.broken.Faults.Error(),
-			Plan: agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: "its config has faults"},
-		}
-		if len(s.broken.Faults) > 0 {
-			st.Hint = s.broken.Faults[0].Hint
-		}
-		return st
-	}
-	st := s.worker.Status()
-	if problem := d.watcher.Problems()[s.svc.Name]; problem != nil {
+func (d *Daemon) workerStatus(w *deploy.Worker, now present) agent.Status {
+	st := w.Status()
+	if problem := d.watcher.Problems()[st.Service]; problem != nil {
 		st.Warnings = append(slices.Clone(st.Warnings), problem.Error())
+	}
+	switch {
+	case now.gone():
+		st.Warnings = append(slices.Clone(st.Warnings), "it was taken out of the config; its open deployment ends first")
+	case now.broken != nil:
+		st.Warnings = append(slices.Clone(st.Warnings), "its config has faults now; its open deployment ends first: "+now.broken.Faults.Error())
+	}
+	return st
+}
+
+func brokenStatus(b *config.Broken) agent.Status {
+	st := agent.Status{
+		Service: b.Service.Name, Target: b.Service.Target, State: "invalid", Healthy: "unknown", Error: b.Faults.Error(),
+		Plan: agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: "its config has faults"},
+	}
+	if len(b.Faults) > 0 {
+		st.Hint = b.Faults[0].Hint
 	}
 	return st
 }
@@ -116,8 +139,11 @@ func (d *Daemon) LastEvent() (uint64, error) { return d.store.LastEvent() }
 // Changed is closed when the history has changed.
 func (d *Daemon) Changed() <-chan struct{} { return d.store.Changed() }
 
-func (d *Daemon) tellAgent(message string, severity agent.Severity) {
-	_, err := d.store.Record(agent.Entry{Event: &agent.Event{At: time.Now(), Kind: agent.EventAgent, Message: message, Severity: severity}})
+// tell records an event about the agent itself, or about a service as a whole.
+func (d *Daemon) tell(service string, reason agent.Reason, message string, severity agent.Severity) {
+	_, err := d.store.Record(agent.Entry{Event: &agent.Event{
+		At: time.Now(), Kind: agent.EventAgent, Service: service, Reason: reason, Message: message, Severity: severity,
+	}})
 	if err != nil {
 		d.log.Error("recording an event", "error", err)
 	}

@@ -1,31 +1,42 @@
 package daemon
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"time"
 
 	"rollback-agent/agent"
 	"rollback-agent/agent/config"
 )
 
-// acceptedFile holds the last config that was accepted, for a start with one that
-// cannot be.
-const acceptedFile = "config.accepted.json"
+const (
+	// acceptedFile holds the last config that was accepted, for a start with one
+	// that cannot be.
+	acceptedFile = "config.accepted.json"
+	// A config is read when nobody has written to it for a while, and read twice
+	// when a service is missing from it: it may be half-written.
+	configQuiet   = 500 * time.Millisecond
+	configConfirm = time.Second
+)
 
 // load reads the config. One that cannot be used at all gives way to the last one
-// that could, loudly; without one the agent does not start.
-func load(options Options) (*config.Config, error) {
+// that could; without one the agent does not start.
+func load(options Options) (cfg *config.Config, rejected agent.Faults, err error) {
 	cfg, faults := config.Load(options.Config)
 	if len(faults) > 0 {
 		accepted, err := acceptedConfig(options, cfg)
 		if err != nil {
-			return nil, faults
+			return nil, nil, faults
 		}
-		newLog(accepted.Log).Error("config cannot be used, running with the last accepted one", "config", options.Config, "faults", faults.Error())
+		accepted.Files = union(accepted.Files, cfg.Files)
 		cfg = accepted
 	}
 	if options.StateDir != "" {
@@ -34,7 +45,7 @@ func load(options Options) (*config.Config, error) {
 	if options.Socket != "" {
 		cfg.Socket = options.Socket
 	}
-	return cfg, nil
+	return cfg, faults, nil
 }
 
 func acceptedConfig(options Options, cfg *config.Config) (*config.Config, error) {
@@ -50,44 +61,119 @@ func acceptedConfig(options Options, cfg *config.Config) (*config.Config, error)
 	if err := json.Unmarshal(text, &accepted); err != nil {
 		return nil, fmt.Errorf("reading the last accepted config: %w", err)
 	}
-	if accepted.Path != cfg.Path {
-		return nil, errors.New("the last accepted config was another file's")
+	if accepted.Path != cfg.Path || options.StateDir == "" && accepted.StateDir != dir {
+		return nil, errors.New("the last accepted config was another one's")
 	}
 	return &accepted, nil
 }
 
-// rememberConfig keeps the config that is in use, for a start with a broken one.
-func (d *Daemon) rememberConfig() error {
-	text, err := json.Marshal(d.config)
+// rememberConfig keeps the config that is in use, for a start with a broken one. It
+// is a convenience: where it cannot be written, the log says so.
+func (d *Daemon) rememberConfig(cfg *config.Config) {
+	path := filepath.Join(cfg.StateDir, acceptedFile)
+	text, err := json.Marshal(cfg)
+	if err == nil {
+		err = errors.Join(os.RemoveAll(path+".new"), os.WriteFile(path+".new", text, 0o600))
+	}
+	if err == nil {
+		err = os.Rename(path+".new", path)
+	}
 	if err != nil {
-		return fmt.Errorf("remembering the config: %w", err)
+		d.log.Warn("the config in use cannot be remembered", "error", err)
 	}
-	path := filepath.Join(d.config.StateDir, acceptedFile)
-	if err := os.WriteFile(path+".new", text, 0o600); err != nil {
-		return fmt.Errorf("remembering the config: %w", err)
-	}
-	return os.Rename(path+".new", path)
 }
 
-// Reload reads the config again and hands it to the services. A config that cannot
-// be used changes nothing and says why.
+// Reload asks for the config to be read again. It never blocks.
 func (d *Daemon) Reload() {
+	select {
+	case d.reload <- struct{}{}:
+	default:
+	}
+}
+
+// read loads the config once its files are quiet. One that cannot be used changes
+// nothing, and is told once. It is nil then.
+func (d *Daemon) read(ctx context.Context) *config.Config {
+	if !rest(ctx, configQuiet) {
+		return nil
+	}
 	cfg, faults := config.Load(d.options.Config)
-	if len(faults) > 0 {
+	if len(faults) == 0 && d.misses(cfg) {
+		if !rest(ctx, configConfirm) {
+			return nil
+		}
+		cfg, faults = config.Load(d.options.Config)
+	}
+	if len(faults) == 0 {
+		d.rejected = ""
+		return cfg
+	}
+	d.watchConfig(cfg)
+	if text := faults.Error(); text != d.rejected {
+		d.rejected = text
 		for _, f := range faults {
 			d.log.Error("config is not taken over", "fault", f.String(), "hint", f.Hint)
 		}
-		d.tellAgent("the config was not taken over: "+faults.Error(), agent.SeverityError)
-		return
+		d.tell("", agent.ReasonInvalid, "the config was not taken over: "+text, agent.SeverityError)
+	}
+	return nil
+}
+
+// misses tells whether a service that the agent has in hand is not in cfg.
+func (d *Daemon) misses(cfg *config.Config) bool {
+	has := map[string]bool{}
+	for _, svc := range cfg.Services {
+		has[svc.Name] = true
+	}
+	for name := range cfg.Broken {
+		has[name] = true
 	}
 	d.mu.Lock()
-	cfg.StateDir, cfg.Socket = d.config.StateDir, d.config.Socket // these need a restart
-	d.mu.Unlock()
-	select {
-	case <-d.reload: // an older one that nobody has taken yet
-	default:
+	defer d.mu.Unlock()
+	return slices.ContainsFunc(slices.Collect(maps.Keys(d.slots)), func(name string) bool { return !has[name] })
+}
+
+// takeOver makes cfg the config in force.
+func (d *Daemon) takeOver(ctx context.Context, cfg *config.Config) {
+	d.mu.Lock()
+	before := d.config
+	if !reflect.DeepEqual(before.Log, cfg.Log) || !reflect.DeepEqual(before.Registry, cfg.Registry) {
+		d.log.Warn("[log] and [registry] are taken over at the next start")
 	}
-	d.reload <- cfg
+	cfg.StateDir, cfg.Socket = before.StateDir, before.Socket // so are these
+	d.config = cfg
+	d.mu.Unlock()
+	d.log.Info("config taken over", "services", len(cfg.Services), "broken", len(cfg.Broken))
+	d.adjust(ctx, cfg)
+	d.watchConfig(cfg)
+	d.rememberConfig(cfg)
+}
+
+// watchConfig watches the files of the config in force and of the one that was
+// read: a rejected one is mended in its own files. What is new to the watcher may
+// have changed since it was read.
+func (d *Daemon) watchConfig(read *config.Config) {
+	d.mu.Lock()
+	files := union(d.config.Files, read.Files)
+	d.mu.Unlock()
+	if d.watcher.Set(configWatch, files, configQuiet) {
+		d.Reload()
+	}
+}
+
+func union(a, b []string) []string {
+	both := slices.Concat(a, b)
+	slices.Sort(both)
+	return slices.Compact(both)
+}
+
+func rest(ctx context.Context, pause time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(pause):
+		return true
+	}
 }
 
 // newLog writes to stderr: without timestamps under journald, which has its own.

@@ -10,8 +10,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
+	"os/user"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -25,7 +29,6 @@ import (
 	"rollback-agent/agent/history"
 	"rollback-agent/agent/registry"
 	"rollback-agent/agent/target"
-	"rollback-agent/agent/target/compose"
 	"rollback-agent/agent/watch"
 )
 
@@ -54,27 +57,31 @@ type Daemon struct {
 	targets map[string]target.Target
 	resolve *registry.Resolver
 	limits  *deploy.Limits
-	reload  chan *config.Config // the newest that was read and not yet taken over
+	reload  chan struct{} // room for one
 
 	rollbackDisabled bool
 
-	mu       sync.Mutex
-	config   *config.Config
-	services map[string]*running // by name, broken ones included
 	workers  sync.WaitGroup
+	rejected string // faults of the last config that was not taken over; owned by runServices
+
+	mu        sync.Mutex
+	ctx       context.Context //nolint:containedctx // the lifetime of slots, which are made whenever the config says so
+	config    *config.Config
+	slots     map[string]*slot         // by name
+	lastKnown map[string]agent.Service // the last good config of each slot
 }
 
 // New opens everything that can fail before anything runs: config, history and
 // socket. It starts nothing.
 func New(options Options) (*Daemon, error) {
-	cfg, err := load(options)
+	cfg, rejected, err := load(options)
 	if err != nil {
 		return nil, err
 	}
 	d := &Daemon{
 		options: options, config: cfg, log: options.Log,
-		limits: deploy.NewLimits(maxFetches, maxApplies), services: map[string]*running{},
-		reload:           make(chan *config.Config, 1),
+		limits: deploy.NewLimits(maxFetches, maxApplies), slots: map[string]*slot{}, lastKnown: map[string]agent.Service{}, rejected: rejected.Error(),
+		reload:           make(chan struct{}, 1),
 		rollbackDisabled: os.Getenv(disableRollback) != "",
 	}
 	if d.log == nil {
@@ -95,8 +102,8 @@ func (d *Daemon) open() (err error) {
 		return agent.WithHint(fmt.Errorf("making the state directory: %w", err), "run the agent as the user that owns it, or set state_dir")
 	}
 	// The socket comes first: an agent that lives says so better than its lock does.
-	if err := os.MkdirAll(filepath.Dir(cfg.Socket), 0o750); err != nil {
-		return agent.WithHint(fmt.Errorf("making the directory of the socket: %w", err), "set socket to a path that this user may make")
+	if err := socketDir(filepath.Dir(cfg.Socket)); err != nil {
+		return err
 	}
 	if d.server, err = control.Listen(cfg.Socket, control.ServerOptions{Log: d.log, Backend: d, Version: d.options.Version}); err != nil {
 		return err
@@ -105,14 +112,32 @@ func (d *Daemon) open() (err error) {
 		return err
 	}
 	d.resolve = registry.New(registry.Options{Log: d.log, Insecure: cfg.Registry.Insecure, DockerConfig: cfg.Registry.DockerConfig})
-	d.targets = map[string]target.Target{
-		"compose": compose.New(compose.Options{Log: d.log, DockerConfig: cfg.Registry.DockerConfig}),
-	}
+	d.targets = kinds(cfg, d.log)
 	d.watcher = watch.New(d.log, 0, d.changed)
-	return d.rememberConfig()
+	return nil
 }
 
 const historyFile = "history.db"
+
+// socketDir makes the directory of the socket, where it is missing, for the group
+// that may use the socket.
+func socketDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return agent.WithHint(fmt.Errorf("making the directory of the socket: %w", err), "set socket to a path that this user may make")
+	}
+	group, err := user.LookupGroup(control.Group)
+	if err != nil {
+		return nil // no such group: root's alone
+	}
+	gid, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		return fmt.Errorf("reading the id of group %s: %w", control.Group, err)
+	}
+	return os.Chown(dir, -1, gid)
+}
 
 // Run runs the agent until ctx ends, then stops every part, the socket last.
 func (d *Daemon) Run(ctx context.Context) error {
@@ -121,15 +146,30 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return err
 	}
 	d.log.Info("agent starts", "services", len(d.config.Services), "broken", len(d.config.Broken), "config", d.config.Path)
+	d.greet()
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return d.server.Serve(ctx) })
+	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx)) // it answers while workers end
+	group.Go(func() error { return d.server.Serve(serving) })
 	group.Go(func() error { return d.watcher.Run(ctx) })
 	group.Go(func() error { return d.mend(ctx) })
-	group.Go(func() error { return d.runServices(ctx) })
+	group.Go(func() error {
+		defer stopServing()
+		return d.runServices(ctx)
+	})
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errStopped) {
 		return err
 	}
 	return nil
+}
+
+// greet says loudly when the agent runs with another config than the file's.
+func (d *Daemon) greet() {
+	if d.rejected == "" {
+		d.rememberConfig(d.config)
+		return
+	}
+	d.log.Error("config cannot be used, running with the last accepted one", "config", d.options.Config, "faults", d.rejected)
+	d.tell("", agent.ReasonInvalid, "the config cannot be used, the last accepted one is in force: "+d.rejected, agent.SeverityError)
 }
 
 func (d *Daemon) closeLogged() {
@@ -162,20 +202,19 @@ func (d *Daemon) afterDamage() error {
 	if path == "" {
 		return nil
 	}
-	now := time.Now()
 	d.log.Error("history was damaged, automation is paused", "kept_as", path)
+	note := "the history was damaged and is kept as " + path + "; what was quarantined is not known any more"
+	names := slices.Collect(maps.Keys(d.config.Broken))
 	for _, svc := range d.config.Services {
-		record, err := d.store.Service(svc.Name)
-		if err != nil {
-			return fmt.Errorf("pausing service %q: %w", svc.Name, err)
-		}
-		note := "the history was damaged and is kept as " + path + "; what was quarantined is not known any more"
-		record.Pause = &agent.Pause{At: now, By: "agent", Reason: agent.ReasonLost, Note: note}
-		_, err = d.store.Record(agent.Entry{Service: &record, Event: &agent.Event{
-			At: now, Kind: agent.EventPaused, Service: svc.Name, Reason: agent.ReasonLost, Message: note, Severity: agent.SeverityCritical,
+		names = append(names, svc.Name)
+	}
+	for _, name := range names {
+		record := agent.ServiceRecord{Name: name, Pause: &agent.Pause{At: time.Now(), By: "agent", Reason: agent.ReasonLost, Note: note}}
+		_, err := d.store.Record(agent.Entry{Service: &record, Event: &agent.Event{
+			At: time.Now(), Kind: agent.EventPaused, Service: name, Reason: agent.ReasonLost, Message: note, Severity: agent.SeverityCritical,
 		}})
 		if err != nil {
-			return fmt.Errorf("pausing service %q: %w", svc.Name, err)
+			return fmt.Errorf("pausing service %q: %w", name, err)
 		}
 	}
 	return nil
@@ -189,12 +228,16 @@ func (d *Daemon) changed(change agent.Change) {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if s := d.services[change.Service]; s != nil && s.worker != nil {
+	if s := d.slots[change.Service]; s != nil && s.worker != nil {
 		s.worker.Changed(change)
 	}
 }
 
-func (d *Daemon) worker(svc agent.Service) *deploy.Worker {
+// newWorker makes the worker of a service, with everything it works with.
+func (d *Daemon) newWorker(svc agent.Service) *deploy.Worker {
+	d.mu.Lock()
+	keep := d.config.History.Keep
+	d.mu.Unlock()
 	t := d.targets[svc.Target]
 	return deploy.New(svc, deploy.Options{
 		Target: t, Resolver: d.resolve, Recorder: d.store, Limits: d.limits, Log: d.log,
@@ -205,7 +248,7 @@ func (d *Daemon) worker(svc agent.Service) *deploy.Worker {
 		Files: func(name string, files []string) bool {
 			return d.watcher.Set(name, files, svc.Debounce)
 		},
-		KeepHistory:     d.config.History.Keep,
+		KeepHistory:     keep,
 		DisableRollback: d.rollbackDisabled,
 	})
 }
@@ -216,7 +259,7 @@ func before(ctx context.Context, svc agent.Service) error {
 	defer cancel()
 	output, err := gate.Command(ctx, svc.Name, svc.BeforeDeploy)
 	if err != nil {
-		return fmt.Errorf("running %q: %w: %s", svc.BeforeDeploy, err, output)
+		return fmt.Errorf("running %s: %w: %s", svc.BeforeDeploy[0], err, output)
 	}
 	return nil
 }

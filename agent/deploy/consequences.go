@@ -118,7 +118,7 @@ func (c *cycle) reject(entry *agent.Entry, m move) {
 // decline remembers that what is wanted has had its chance, or that a human went
 // elsewhere: it is not deployed again by itself.
 func decline(record *agent.ServiceRecord, d agent.Deployment) {
-	overtaken := d.State == agent.StateSuperseded && d.Reason != agent.ReasonForeign && d.Reason != agent.ReasonStopped
+	overtaken := d.State == agent.StateSuperseded && d.Reason != agent.ReasonForeign && d.Reason != agent.ReasonStopped || d.Reason == agent.ReasonConfig
 	switch {
 	case !d.State.Ended() || overtaken:
 	case d.Kind == agent.KindRollback && d.Fingerprint != record.Wanted,

@@ -38,6 +38,9 @@ func (w *Worker) consider(ctx context.Context) (time.Time, error) {
 	if err != nil {
 		return time.Time{}, fmt.Errorf("planning service %q: %w", w.svc.Name, err)
 	}
+	if w.retired { // the config has changed: the plan is its successor's
+		return time.Time{}, nil
+	}
 	return w.carryOut(ctx, ask, p)
 }
 
@@ -186,7 +189,7 @@ func (w *Worker) deploy(ctx context.Context, ask request, kind agent.DeploymentK
 		entry.Deployment = &agent.Deployment{
 			Service: w.svc.Name, Kind: kind, State: agent.StateQueued, Reason: p.Reason, Message: p.Detail,
 			From: record.Serving, To: rel.Number, Artifacts: rel.Artifacts, Fingerprint: rel.Fingerprint,
-			Actor: ask.actor(w.cause), Force: ask.order.Force, StartedAt: now, Config: w.svc,
+			Actor: ask.actor(w.cause), Note: ask.order.Note, Force: ask.order.Force, StartedAt: now, Config: w.svc,
 			Timeline: []agent.Step{{At: now, State: agent.StateQueued, Reason: p.Reason, Detail: p.Detail}},
 		}
 		entry.Event = &agent.Event{

@@ -45,6 +45,8 @@ func (c *cycle) fetch(ctx context.Context) (move, error) {
 		return move{to: agent.StateCancelled, reason: agent.ReasonCancelled, detail: "cancelled by " + decision.Actor}, nil
 	case decision != nil && c.dep.Kind == agent.KindDeploy:
 		return move{to: agent.StateCancelled, reason: agent.ReasonAborted, detail: "aborted by " + decision.Actor + " before anything was changed"}, nil
+	case errors.Is(err, errOvertaken) && c.retired:
+		return move{to: agent.StateCancelled, reason: agent.ReasonConfig, detail: "the service's config changed before anything was touched; it is planned anew"}, nil
 	case errors.Is(err, errOvertaken):
 		return c.superseded(agent.ReasonNewer, "something newer is wanted"), nil
 	case err != nil:
@@ -145,7 +147,7 @@ func (c *cycle) resolve(ctx context.Context, rel agent.Release) (agent.Release, 
 // overtaken tells whether the fetch has lost its purpose. A way back only does by
 // a human's word.
 func (c *cycle) overtaken(ctx context.Context) error {
-	if c.dep.Decision != nil || !c.back() && c.newer(ctx, nil) {
+	if c.dep.Decision != nil || !c.back() && (c.retired || c.newer(ctx, nil)) {
 		return errOvertaken
 	}
 	return nil

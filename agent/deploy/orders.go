@@ -109,8 +109,8 @@ func (w *Worker) pause(r request) {
 func (w *Worker) cancel(r request) {
 	c := w.open
 	switch {
-	case c == nil || c.dep.ID != r.order.Deployment:
-		r.refuse(fmt.Errorf("deployment %d of service %q is not open", r.order.Deployment, w.svc.Name))
+	case c == nil || r.order.Deployment != 0 && c.dep.ID != r.order.Deployment:
+		r.refuse(fmt.Errorf("%s is not open", named(r.order, w.svc.Name)))
 	case c.dep.Kind == agent.KindAdopt:
 		r.refuse(fmt.Errorf("deployment %d only watches what runs already: there is nothing to cancel", c.dep.ID))
 	case c.dep.State != agent.StateQueued && c.dep.State != agent.StateFetching:
@@ -120,11 +120,19 @@ func (w *Worker) cancel(r request) {
 	}
 }
 
+// named says which deployment an order is about: 0 is the open one.
+func named(order agent.Order, service string) string {
+	if order.Deployment == 0 {
+		return fmt.Sprintf("a deployment of service %q", service)
+	}
+	return fmt.Sprintf("deployment %d of service %q", order.Deployment, service)
+}
+
 // keepHeld accepts a held deployment, if its release is what serves.
 func (w *Worker) keepHeld(ctx context.Context, r request) {
 	c := w.open
-	if c == nil || c.dep.ID != r.order.Deployment || c.dep.State != agent.StateHeld {
-		r.refuse(fmt.Errorf("deployment %d of service %q is not held", r.order.Deployment, w.svc.Name))
+	if c == nil || r.order.Deployment != 0 && c.dep.ID != r.order.Deployment || c.dep.State != agent.StateHeld {
+		r.refuse(fmt.Errorf("%s is not held", named(r.order, w.svc.Name)))
 		return
 	}
 	serving := c.lookUp(ctx)
@@ -175,7 +183,7 @@ func (w *Worker) cancelAndGoBack(r request) {
 // answered must survive a crash.
 func (c *cycle) decide(r request, message string) {
 	dep := c.dep
-	dep.Decision = &agent.Decision{At: time.Now(), Verb: r.order.Verb, Actor: r.order.Actor, Release: r.order.Release}
+	dep.Decision = &agent.Decision{At: time.Now(), Verb: r.order.Verb, Actor: r.order.Actor, Release: r.order.Release, Note: r.order.Note}
 	if _, err := c.Recorder.Record(agent.Entry{Deployment: &dep}); err != nil {
 		r.refuse(fmt.Errorf("recording the order: %w", err))
 		return

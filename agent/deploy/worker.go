@@ -176,7 +176,7 @@ func (w *Worker) loadServing() error {
 func (w *Worker) work(ctx context.Context) error {
 	w.watchServing()
 	w.dirty, w.cause = true, "start"
-	for !w.retired {
+	for !w.isRetired() {
 		planAt, err := w.consider(ctx)
 		if err != nil {
 			return err
@@ -186,6 +186,15 @@ func (w *Worker) work(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func (w *Worker) isRetired() bool {
+	select {
+	case <-w.retire:
+		w.retired = true
+	default:
+	}
+	return w.retired
 }
 
 // idle waits for news, an order, or the time to plan again.

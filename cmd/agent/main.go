@@ -10,7 +10,7 @@ import (
 )
 
 func main() {
-	os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, run))
+	os.Exit(cli.Main(context.Background(), os.Args[1:], os.Stdin, os.Stdout, os.Stderr, cli.Agent{Run: run, Check: daemon.Check}))
 }
 
 func run(ctx context.Context, o cli.Options) error {

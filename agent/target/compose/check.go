@@ -10,10 +10,11 @@ import (
 	"rollback-agent/agent"
 )
 
-// Check reports what is wrong with the service's own config, without asking an
-// engine: files that are missing or are no files, and a docker_host that is no
-// address.
-func (t *Target) Check(_ context.Context, svc agent.Service) ([]agent.Fault, error) {
+// Check reports what is wrong with the service's own config and with the model
+// that its files describe, without asking an engine: files that are missing or
+// are no files, a docker_host that is no address, YAML that is none, compose
+// services that are unknown or have no image.
+func (t *Target) Check(ctx context.Context, svc agent.Service) ([]agent.Fault, error) {
 	var faults []agent.Fault
 	add := func(file, hint, format string, args ...any) {
 		faults = append(faults, agent.Fault{Service: svc.Name, File: file, Message: fmt.Sprintf(format, args...), Hint: hint})
@@ -41,7 +42,31 @@ func (t *Target) Check(_ context.Context, svc agent.Service) ([]agent.Fault, err
 			add("", "unix:///var/run/docker.sock, or tcp://HOST:PORT", "docker_host %q: %v", host, err)
 		}
 	}
+	if len(faults) > 0 {
+		return faults, nil
+	}
+	warnings, err := offline(ctx, svc)
+	if err != nil {
+		add("", agent.Hint(err), "%v", err)
+	}
+	for _, w := range warnings {
+		faults = append(faults, agent.Fault{Service: svc.Name, Message: w, Warning: true})
+	}
 	return faults, nil
+}
+
+// offline loads the model as Desired does, but for what existing containers say.
+func offline(ctx context.Context, svc agent.Service) (warnings []string, err error) {
+	id, err := configured(svc)
+	if err != nil {
+		return nil, err
+	}
+	m, err := load(ctx, svc, id)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := describe(m)
+	return wanted.Warnings, err
 }
 
 func notAFile(path string) string {
