@@ -11,8 +11,9 @@ func (in *invocation) deployCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "deploy NAME",
 		Short: "Deploy what is wanted now",
-		Long: `Deploy what the files and the registry ask for now, without waiting for the next
-poll. Where nothing differs there is nothing to do, and the reason is printed.
+		Long: `Deploy what the files ask for now, with the images that the registry has now. Where
+nothing differs there is nothing to do, and the reason is printed. What was rolled
+back needs ` + "`agent retry`" + `; the exit code is 4 then.
 
 With --wait every step is printed as it happens, and the exit code says how it
 ended. Ctrl-C ends the waiting only; the deployment goes on.`,
@@ -21,7 +22,7 @@ ended. Ctrl-C ends the waiting only; the deployment goes on.`,
 		ValidArgsFunction: in.completeServices,
 		RunE:              in.simpleOrder(&order, &wait),
 	}
-	cmd.Flags().BoolVar(&order.Force, "force", false, "deploy although nothing differs")
+	cmd.Flags().BoolVar(&order.Force, "force", false, "deploy although nothing differs, or it was rolled back; containers that run it already stay")
 	waitFlag(cmd, &wait)
 	noteFlag(cmd, &order)
 	return cmd

@@ -25,17 +25,25 @@ func (in *invocation) order(cmd *cobra.Command, order agent.Order, wait waiting)
 		return err
 	}
 	follow := wait != noWait && receipt.Deployment != 0
-	if in.json() {
-		if !follow {
-			return printJSON(cmd.OutOrStdout(), receipt)
-		}
-	} else {
+	if !in.json() {
 		printReceipt(cmd, receipt)
 	}
 	if !follow {
-		return nil
+		if in.json() {
+			err = printJSON(cmd.OutOrStdout(), receipt)
+		}
+		return errors.Join(err, refused(receipt.Plan))
 	}
 	return in.wait(cmd, client, order.Verb, receipt.Deployment, wait)
+}
+
+// refused is the exit code of a plan that leaves something wanted undone: it is no
+// success that another version serves.
+func refused(plan agent.Plan) error {
+	if plan.Reason == agent.ReasonQuarantined {
+		return exit{nil, exitRolledBack}
+	}
+	return nil
 }
 
 func printReceipt(cmd *cobra.Command, receipt agent.Receipt) {

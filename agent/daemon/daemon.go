@@ -245,12 +245,26 @@ func (d *Daemon) newWorker(svc agent.Service) *deploy.Worker {
 			gate.Run(ctx, svc, t, report)
 		},
 		Before: before,
+		Check:  d.checkFiles,
 		Files: func(name string, files []string) bool {
 			return d.watcher.Set(name, files, svc.Debounce)
 		},
 		KeepHistory:     keep,
 		DisableRollback: d.rollbackDisabled,
 	})
+}
+
+// checkFiles looks again at what the config was checked for when it was read: files
+// change hands.
+func (d *Daemon) checkFiles(svc agent.Service) error {
+	d.mu.Lock()
+	cfg := d.config
+	d.mu.Unlock()
+	faults := cfg.Check(svc)
+	if len(faults) == 0 {
+		return nil
+	}
+	return agent.WithHint(faults, faults[0].Hint)
 }
 
 // before runs the command that a service wants run before each deployment.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -862,7 +863,7 @@ func TestPauseSurvivesARetriedRecord(t *testing.T) {
 		w.want("v2", "a")
 		w.until(agent.StateVerifying)
 		time.Sleep(10*time.Second - 200*time.Millisecond)
-		f.fail = true
+		f.fail.Store(true)
 		time.Sleep(500 * time.Millisecond)
 		synctest.Wait()
 		r, err := w.order(agent.Order{Verb: agent.VerbPause})
@@ -878,12 +879,11 @@ func TestPauseSurvivesARetriedRecord(t *testing.T) {
 
 type failOnce struct {
 	deploy.Recorder
-	fail bool
+	fail atomic.Bool
 }
 
 func (f *failOnce) Record(e agent.Entry) (agent.Entry, error) {
-	if f.fail && e.Deployment != nil {
-		f.fail = false
+	if e.Deployment != nil && f.fail.CompareAndSwap(true, false) {
 		return agent.Entry{}, errors.New("disk full")
 	}
 	return f.Recorder.Record(e)

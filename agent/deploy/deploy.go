@@ -46,6 +46,9 @@ type Options struct {
 	Probe    Probe
 	// Before runs the service's before_deploy command; nil runs nothing.
 	Before func(ctx context.Context, svc agent.Service) error
+	// Check says what is wrong with the service's files now: who may write them,
+	// above all. nil checks nothing.
+	Check func(svc agent.Service) error
 	// Files is told which files count, whenever they were looked at. It answers
 	// whether some are new to it, so that they have to be looked at once more.
 	Files  func(service string, files []string) (added bool)

@@ -195,10 +195,16 @@ func (c *cycle) decide(r request, message string) {
 // humanRollback deploys an older release because a human asked for it, and
 // quarantines what it leaves.
 func (w *Worker) humanRollback(ctx context.Context, ask request) error {
-	leaving := w.serving
-	from := ""
-	if leaving != nil {
+	leaving, from := w.serving, ""
+	running, err := w.lookAtRunning(ctx)
+	if err != nil {
+		ask.refuse(err)
+		return nil
+	}
+	if leaving != nil && running.Serves(leaving, nil) == agent.ServingNew {
 		from = leaving.Fingerprint
+	} else {
+		leaving = nil // it is recorded, but does not serve: it may be what is wanted back
 	}
 	source, err := w.releaseToRestore(ask.order.Release, from)
 	if err := restorable(w.svc.Name, ask.order.Release, source, err); err != nil {
@@ -223,7 +229,7 @@ func restorable(service string, number int64, rel *agent.Release, err error) err
 	case rel == nil:
 		return agent.WithHint(fmt.Errorf("service %q has no stable release to go back to", service), history)
 	case rel.Partial || len(rel.Snapshot.Data) == 0:
-		return agent.WithHint(fmt.Errorf("release %s of service %q cannot be restored: its model is not known", agent.ReleaseName(rel.Number), service), "it was running before the agent came, or is no longer kept")
+		return agent.WithHint(fmt.Errorf("release %s of service %q cannot be restored: its model is not known", agent.ReleaseName(rel.Number), service), "it was running before the agent came, or its snapshot is no longer kept; `agent rollback "+service+"` goes back to the newest stable one")
 	}
 	return nil
 }

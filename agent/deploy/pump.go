@@ -16,6 +16,7 @@ const (
 	lookMargin      = 5 * time.Second // for the first probe and event after a restart
 	retryFirst      = 500 * time.Millisecond
 	retryLongest    = 15 * time.Second
+	settleTime      = 3 * time.Second // for somebody else's changes to be over
 	invalidPatience = 3 * time.Second // a file may be half-written for this long
 )
 

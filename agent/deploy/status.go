@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"rollback-agent/agent"
@@ -49,6 +50,10 @@ func (w *Worker) stateText() string {
 		return "none"
 	case w.record.Idle:
 		return "idle"
+	case w.serving != nil && slices.ContainsFunc(w.picture.instances, func(i agent.Instance) bool {
+		return !slices.ContainsFunc(w.serving.Artifacts, i.Runs)
+	}):
+		return "changed" // somebody else's doing, not adopted yet
 	}
 	return "serving"
 }
@@ -57,6 +62,8 @@ func (w *Worker) healthText() string {
 	switch e := w.evidence; {
 	case e == nil || !e.Known:
 		return "unknown"
+	case e.Amiss() == "" && w.open == nil && len(e.Probes) < len(w.svc.Health.Gates()):
+		return "running" // the service's own probes rest while nothing is deployed
 	case e.Amiss() == "":
 		return "healthy"
 	case e.WasHealthy:
@@ -99,8 +106,9 @@ func (w *Worker) idleHealth(ctx context.Context) {
 	var event *agent.Event
 	record, healthy := w.record, e.Amiss() == ""
 	switch {
-	case !record.Idle && e.Down():
+	case !record.Idle && e.Down() != "" && !w.anyRuns():
 		record.Idle = true
+		w.dirty = true // there is another reason now why nothing is deployed
 	case record.Idle && healthy:
 		record.Idle = false
 		w.dirty = true // what was wanted meanwhile was left alone
@@ -118,6 +126,11 @@ func (w *Worker) idleHealth(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		w.Log.Warn("the service's record could not be written", "service", w.svc.Name, "error", err)
 	}
+}
+
+// anyRuns tells whether anything of the service runs, whatever it is.
+func (w *Worker) anyRuns() bool {
+	return slices.ContainsFunc(w.picture.instances, func(i agent.Instance) bool { return i.Phase == agent.PhaseRunning })
 }
 
 // recovery is when health after a failed rollback will have lasted long enough.

@@ -28,7 +28,7 @@ func (w *Worker) lookAtWanted(ctx context.Context, check func(context.Context) e
 	var state wantedState
 	err := w.during(ctx, func(ctx context.Context) error {
 		var err error
-		state.wanted, err = w.Target.Desired(ctx, w.svc)
+		state.wanted, err = w.desired(ctx)
 		if errors.Is(err, agent.ErrUnreachable) || ctx.Err() != nil {
 			return err
 		}
@@ -47,6 +47,16 @@ func (w *Worker) lookAtWanted(ctx context.Context, check func(context.Context) e
 	}
 	w.keepWanted(state)
 	return nil
+}
+
+// desired refuses files that the wrong people may write: write access to them is
+// root.
+func (w *Worker) desired(ctx context.Context) (agent.Wanted, error) {
+	wanted, err := w.Target.Desired(ctx, w.svc)
+	if err != nil || w.Check == nil {
+		return wanted, err
+	}
+	return wanted, w.Check(w.svc)
 }
 
 func (w *Worker) keepWanted(state wantedState) {

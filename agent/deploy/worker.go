@@ -208,9 +208,19 @@ func (w *Worker) idle(ctx context.Context, planAt time.Time) error {
 			return err
 		}
 		w.idleHealth(ctx)
+		w.noticeOthers()
 		w.publish()
 	}
 	return nil
+}
+
+// noticeOthers looks again soon when instances come up that are not what was
+// deployed. A human's `up` takes a while.
+func (w *Worker) noticeOthers() {
+	if w.serving != nil && w.picture.suspicious(w.serving) {
+		w.picture.cleared = w.picture.version
+		w.lookAgain = time.Now().Add(settleTime)
+	}
 }
 
 // end answers everybody who still waits.

@@ -55,7 +55,7 @@ func ended(service string) *agent.Deployment {
 func stable(service string, n int64) agent.Release {
 	return agent.Release{
 		Service: service, Number: n, Standing: agent.StandingStable, Fingerprint: fmt.Sprint("1:", n),
-		Snapshot: agent.Snapshot{Format: 1, Data: []byte(fmt.Sprint("snapshot ", n))}, CreatedAt: start,
+		Snapshot: agent.Snapshot{Format: 1, Data: fmt.Append(nil, "snapshot ", n)}, CreatedAt: start,
 	}
 }
 

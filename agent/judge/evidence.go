@@ -17,12 +17,13 @@ type Evidence struct {
 
 	Known     bool // a snapshot was seen and no facts were lost since
 	Instances map[string]agent.Instance
-	Exits     map[string]int  // unrequested exits by instance ID; they outlive their instance
-	seen      map[string]int  // those of them that were told one by one
-	Baseline  map[string]int  // engine restarts an instance had when it was first seen
-	Fatal     *agent.Instance // the instance whose exit nothing will restart, or that was OOM-killed
-	past      map[string]bool // instances that were dead before the release was applied
-	Stopped   map[string]bool // instances that somebody asked to stop
+	Exits     map[string]int    // unrequested exits by instance ID; they outlive their instance
+	seen      map[string]int    // those of them that were told one by one
+	Baseline  map[string]int    // engine restarts an instance had when it was first seen
+	Fatal     *agent.Instance   // the instance whose exit nothing will restart, or that was OOM-killed
+	past      map[string]bool   // instances that were dead before the release was applied
+	Stopped   map[string]string // artifacts of the instances that somebody asked to stop, by ID
+	stopped   time.Time         // since when something is stopped
 
 	Probes       map[string]Probing
 	HealthySince time.Time // zero while anything is amiss
@@ -45,7 +46,7 @@ func NewEvidence(rel *agent.Release, probes []string, counters agent.Counters) *
 		Exits:     map[string]int{},
 		seen:      map[string]int{},
 		Baseline:  map[string]int{},
-		Stopped:   map[string]bool{},
+		Stopped:   map[string]string{},
 		past:      map[string]bool{},
 		Probes:    map[string]Probing{},
 	}
@@ -96,7 +97,7 @@ func (e *Evidence) Observe(o agent.Observation) {
 	case agent.ObservedStopped:
 		e.update(o.Instance)
 		if e.counts(o.Instance) {
-			e.Stopped[o.Instance.ID] = true
+			e.Stopped[o.Instance.ID] = o.Instance.Artifact
 		}
 	case agent.ObservedStarted:
 		delete(e.Stopped, o.Instance.ID)
@@ -145,7 +146,7 @@ func (e *Evidence) snapshot(o agent.Observation) {
 // been stopped while nobody looked: the signals of a stop, and a clean exit, look
 // like a stop.
 func (e *Evidence) diedUnseen(i agent.Instance) bool {
-	if i.Phase != agent.PhaseExited || e.Exits[i.ID] > 0 || e.Stopped[i.ID] || e.past[i.ID] {
+	if i.Phase != agent.PhaseExited || e.Exits[i.ID] > 0 || e.Stopped[i.ID] != "" || e.past[i.ID] {
 		return false
 	}
 	if e.oneShot(i) {
@@ -153,7 +154,7 @@ func (e *Evidence) diedUnseen(i agent.Instance) bool {
 	}
 	asked := i.ExitCode == 0 || i.ExitCode == 137 || i.ExitCode == 143
 	if asked && !i.OOMKilled {
-		e.Stopped[i.ID] = true
+		e.Stopped[i.ID] = i.Artifact
 		return false
 	}
 	return true
@@ -199,6 +200,12 @@ func (e *Evidence) oneShot(i agent.Instance) bool {
 
 // settle starts or stops the clock of continuous health.
 func (e *Evidence) settle(at time.Time) {
+	switch {
+	case e.Down() == "":
+		e.stopped = time.Time{}
+	case e.stopped.IsZero():
+		e.stopped = at
+	}
 	switch {
 	case e.Amiss() != "":
 		e.HealthySince = time.Time{}
@@ -292,17 +299,23 @@ func (e *Evidence) Budget() time.Duration {
 	return longest
 }
 
-// Down tells that nothing of the release runs because somebody asked for it.
-func (e *Evidence) Down() bool {
-	if !e.Known || len(e.Stopped) == 0 {
-		return false
+// Down names what does not run because somebody asked for it, or "".
+func (e *Evidence) Down() string {
+	if !e.Known || e.Release == nil {
+		return ""
 	}
-	for _, i := range e.Instances {
-		if !e.oneShot(i) && !e.Stopped[i.ID] {
-			return false
+	for _, a := range e.Release.Artifacts {
+		running, asked := 0, slices.Contains(slices.Collect(maps.Values(e.Stopped)), a.Name)
+		for _, i := range e.Instances {
+			if i.Runs(a) && i.Phase != agent.PhaseExited && i.Phase != agent.PhaseCreated {
+				running++
+			}
+		}
+		if asked && !a.OneShot && running < a.Count {
+			return a.Name
 		}
 	}
-	return true
+	return ""
 }
 
 func (e *Evidence) sorted() []agent.Instance {

@@ -37,16 +37,33 @@ func Gate(r Rules, e *Evidence, now time.Time) (agent.Verdict, time.Time) {
 	if !e.Known {
 		return verdict(now, "containers", agent.OutcomeNoData, agent.ReasonUnreachable, e.Amiss()), r.Deadline
 	}
-	for _, failure := range []func(Rules, *Evidence, time.Time) (agent.Verdict, bool){crashed, unhealthy, probesFailed} {
+	for _, failure := range []func(Rules, *Evidence, time.Time) (agent.Verdict, bool){crashed, stopped, unhealthy, probesFailed} {
 		if v, ok := failure(r, e, now); ok {
 			v.Action = agent.ActionRollback
 			return v, time.Time{}
 		}
 	}
+	if e.Down() != "" {
+		return verdict(now, "containers", agent.OutcomeInsufficient, "", e.Amiss()), e.stopped.Add(stopPatience)
+	}
 	if amiss := e.Amiss(); amiss != "" {
 		return notHealthy(r, e, amiss, now)
 	}
 	return healthy(r, e, now)
+}
+
+// stopPatience is how long what somebody stopped may stay so: a restart by hand
+// stops it, too.
+const stopPatience = 15 * time.Second
+
+// stopped fails what somebody asked to stop, for a reason of its own: nothing is
+// wrong with the release.
+func stopped(_ Rules, e *Evidence, now time.Time) (agent.Verdict, bool) {
+	down := e.Down()
+	if down == "" || e.stopped.IsZero() || now.Sub(e.stopped) < stopPatience {
+		return agent.Verdict{}, false
+	}
+	return verdict(now, "containers", agent.OutcomeFail, agent.ReasonStopped, "somebody stopped "+down), true
 }
 
 func crashed(r Rules, e *Evidence, now time.Time) (agent.Verdict, bool) {
@@ -102,11 +119,7 @@ func notHealthy(r Rules, e *Evidence, amiss string, now time.Time) (agent.Verdic
 	if r.Deadline.IsZero() || now.Before(r.Deadline) {
 		return verdict(now, "containers", agent.OutcomeInsufficient, "", amiss), r.Deadline
 	}
-	reason := agent.ReasonHealthDeadline
-	if e.Down() {
-		reason = agent.ReasonStopped
-	}
-	v := verdict(now, "deadline", agent.OutcomeFail, reason, "not healthy in time: "+amiss)
+	v := verdict(now, "deadline", agent.OutcomeFail, agent.ReasonHealthDeadline, "not healthy in time: "+amiss)
 	v.Action = agent.ActionRollback
 	return v, time.Time{}
 }

@@ -115,8 +115,34 @@ func TestRequestedStopsDoNotCount(t *testing.T) {
 	e := evidence()
 	e.Observe(snapshot(0, instance(agent.PhaseRunning, agent.HealthHealthy)))
 	e.Observe(fact(1, agent.ObservedStopped, instance(agent.PhaseExited, agent.HealthNone)))
-	wants(t, e, 60, agent.OutcomeInsufficient, "")
-	wants(t, e, 120, agent.OutcomeFail, agent.ReasonStopped)
+	wants(t, e, 15.9, agent.OutcomeInsufficient, "")
+	wants(t, e, 16, agent.OutcomeFail, agent.ReasonStopped)
+}
+
+func TestStopOfOneOfSeveralIsNoFailureOfTheRelease(t *testing.T) {
+	e := evidence("http")
+	e.Release.Artifacts = append(e.Release.Artifacts, agent.Artifact{Name: "db", Local: "db", Config: "c", Count: 1})
+	db := agent.Instance{ID: "2", Name: "db-1", Artifact: "db", Local: "db", Config: "c", Phase: agent.PhaseRunning, Health: agent.HealthNone}
+	e.Observe(snapshot(0, instance(agent.PhaseRunning, agent.HealthNone), db))
+	e.Sample(sample(0, true))
+	e.Observe(fact(1, agent.ObservedStopped, instance(agent.PhaseExited, agent.HealthNone)))
+	for s := 2.0; s <= 14; s += 2 {
+		e.Sample(sample(s, false))
+	}
+	wants(t, e, 15, agent.OutcomeInsufficient, "")
+	v := wants(t, e, 17, agent.OutcomeFail, agent.ReasonStopped)
+	if v.Evidence != "somebody stopped web" {
+		t.Errorf("got %q, want it to name what was stopped", v.Evidence)
+	}
+}
+
+func TestRestartByHandIsNoStop(t *testing.T) {
+	e := evidence()
+	e.Observe(snapshot(0, instance(agent.PhaseRunning, agent.HealthHealthy)))
+	e.Observe(fact(1, agent.ObservedStopped, instance(agent.PhaseExited, agent.HealthNone)))
+	e.Observe(fact(11, agent.ObservedStarted, instance(agent.PhaseRunning, agent.HealthHealthy)))
+	wants(t, e, 20, agent.OutcomeInsufficient, "")
+	wants(t, e, 21, agent.OutcomePass, agent.ReasonHealthy)
 }
 
 func TestRestartStartsHealthAnew(t *testing.T) {

@@ -49,12 +49,12 @@ var rules = []rule{
 	forced,
 	firstSight,
 	takenOver,
+	broughtUp,
 	paused,
 	quarantined,
 	nothingNew,
 	idle,
 	knownAlready,
-	alreadyServing,
 	notifyOnly,
 	delayed,
 }
@@ -108,11 +108,22 @@ func quarantined(in Input, _ time.Time) (agent.Plan, bool) {
 }
 
 func nothingNew(in Input, _ time.Time) (agent.Plan, bool) {
-	same := in.Serving != nil && in.Serving.Fingerprint == in.Wanted.Fingerprint()
-	if same && in.serving() == agent.ServingNew {
-		return skip(agent.ReasonUnchanged, "%s serves what is wanted", agent.ReleaseName(in.Serving.Number))
+	if !in.servesWanted() || in.serving() != agent.ServingNew {
+		return agent.Plan{}, false
 	}
-	return agent.Plan{}, false
+	name := agent.ReleaseName(in.Serving.Number)
+	switch {
+	case in.Serving.Restorable():
+		return skip(agent.ReasonUnchanged, "%s serves what is wanted", name)
+	case in.Requested:
+		return agent.Plan{Action: agent.PlanAdopt, Reason: agent.ReasonRequested, Detail: name + " serves what is wanted and has to prove its health again"}, true
+	}
+	return skip(agent.ReasonUnchanged, "%s serves what is wanted, but has not proved its health; `agent deploy %s` lets it try again", name, in.Service.Name)
+}
+
+// servesWanted tells whether the recorded release is what is wanted.
+func (in Input) servesWanted() bool {
+	return in.Serving != nil && in.Serving.Fingerprint == in.Wanted.Fingerprint()
 }
 
 // idle leaves alone what a human stopped, even when its files change.
@@ -123,11 +134,13 @@ func idle(in Input, _ time.Time) (agent.Plan, bool) {
 	return skip(agent.ReasonIdle, "its containers are stopped; `agent deploy %s` starts them", in.Service.Name)
 }
 
-// takenOver adopts what somebody else brought up in the middle of a deployment, so
-// that the history says what serves.
+// takenOver adopts what somebody else brought up, at rest or in the middle of a
+// deployment, so that the history says what serves. Something new that is wanted
+// goes before it.
 func takenOver(in Input, _ time.Time) (agent.Plan, bool) {
 	foreign := in.Last != nil && in.Last.State == agent.StateSuperseded && in.Last.Reason == agent.ReasonForeign
-	if in.Requested || !foreign || in.serving() != agent.ServingOther {
+	noNews := in.Serving != nil && in.Record.Wanted == in.Wanted.Fingerprint()
+	if in.Requested || !foreign && !noNews || in.serving() != agent.ServingOther {
 		return agent.Plan{}, false
 	}
 	return agent.Plan{Action: agent.PlanAdopt, Reason: agent.ReasonDrift, Detail: "somebody else changed what runs"}, true
@@ -150,10 +163,11 @@ func knownAlready(in Input, _ time.Time) (agent.Plan, bool) {
 	return agent.Plan{}, false
 }
 
-// alreadyServing takes over what a human brought up from the same files.
-func alreadyServing(in Input, _ time.Time) (agent.Plan, bool) {
-	return agent.Plan{Action: agent.PlanAdopt, Reason: agent.ReasonAdopt, Detail: "what runs is what the files describe"},
-		in.serving() == agent.ServingNew
+// broughtUp takes over what a human brought up from the same files, even what was
+// rolled back: it is judged, and the history says what serves.
+func broughtUp(in Input, _ time.Time) (agent.Plan, bool) {
+	return agent.Plan{Action: agent.PlanAdopt, Reason: agent.ReasonAdopt, Detail: "somebody brought up what the files describe"},
+		!in.servesWanted() && in.serving() == agent.ServingNew
 }
 
 func notifyOnly(in Input, _ time.Time) (agent.Plan, bool) {

@@ -21,7 +21,7 @@ func wanted(digest, config string) agent.Wanted {
 
 func release(digest, config string) *agent.Release {
 	w := wanted(digest, config)
-	return &agent.Release{Number: 1, Artifacts: w.Artifacts, ConfigHash: config, Fingerprint: w.Fingerprint()}
+	return &agent.Release{Number: 1, Artifacts: w.Artifacts, ConfigHash: config, Fingerprint: w.Fingerprint(), Standing: agent.StandingStable}
 }
 
 func runs(digest, config string, phase agent.Phase) agent.Running {
@@ -111,7 +111,20 @@ func TestDecide(t *testing.T) {
 		}, agent.PlanAdopt, agent.ReasonDrift},
 		"changed by somebody, file as before": {func(in *plan.Input) {
 			in.Running = runs("sha256:0", "a", agent.PhaseRunning)
-		}, agent.PlanSkip, agent.ReasonDrift},
+		}, agent.PlanAdopt, agent.ReasonDrift},
+		"changed by somebody, and the file": {func(in *plan.Input) {
+			in.Running, in.Wanted = runs("sha256:0", "a", agent.PhaseRunning), wanted("sha256:2", "a")
+		}, agent.PlanDeploy, agent.ReasonChanged},
+		"up by a human, although quarantined": {func(in *plan.Input) {
+			in.Wanted, in.Running = wanted("sha256:2", "a"), runs("sha256:2", "a", agent.PhaseRunning)
+			in.Quarantine = &agent.Quarantined{}
+		}, agent.PlanAdopt, agent.ReasonAdopt},
+		"serves unproved": {func(in *plan.Input) {
+			in.Serving.Standing = agent.StandingRejected
+		}, agent.PlanSkip, agent.ReasonUnchanged},
+		"serves unproved, requested": {func(in *plan.Input) {
+			in.Serving.Standing, in.Requested = agent.StandingRejected, true
+		}, agent.PlanAdopt, agent.ReasonRequested},
 		"taken over in mid-deployment": {func(in *plan.Input) {
 			in.Running = runs("sha256:0", "a", agent.PhaseRunning)
 			in.Last = &agent.Deployment{State: agent.StateSuperseded, Reason: agent.ReasonForeign}
