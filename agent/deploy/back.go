@@ -69,7 +69,7 @@ func (c *cycle) diagnose(ctx context.Context) error {
 		c.Log.Warn("the failure could not be diagnosed", "service", c.dep.Service, "deployment", c.dep.ID, "error", err)
 		return nil
 	}
-	return c.note(ctx, func(dep *agent.Deployment) { dep.Diagnoses = diagnoses })
+	return c.note(ctx, func(dep *agent.Deployment) { dep.Diagnoses = c.redactDiagnoses(diagnoses) })
 }
 
 // note records a fact about the deployment in the state that it is in.

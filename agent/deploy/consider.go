@@ -140,7 +140,7 @@ func (w *Worker) wantedRelease() agent.Release {
 	wanted := w.wanted.wanted
 	return agent.Release{
 		Service: w.svc.Name, Fingerprint: w.wanted.fingerprint, Artifacts: wanted.Artifacts, ConfigHash: wanted.ConfigHash,
-		Model: wanted.Model, Snapshot: wanted.Snapshot, Standing: agent.StandingNew,
+		Model: wanted.Model, Snapshot: wanted.Snapshot, Standing: agent.StandingNew, Secrets: wanted.Secrets,
 	}
 }
 

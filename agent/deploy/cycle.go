@@ -95,6 +95,7 @@ func (c *cycle) advance(ctx context.Context, m move) error {
 	if !from.May(m.to) {
 		return fmt.Errorf("moving deployment %d from %s to %s (%s): no such transition", c.dep.ID, from, m.to, m.reason)
 	}
+	m = c.redacted(m)
 	serving := agent.ServingUnknown
 	if m.to.Ended() {
 		serving = c.lookUp(ctx)

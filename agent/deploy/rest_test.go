@@ -2,6 +2,8 @@ package deploy_test
 
 import (
 	"errors"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -93,6 +95,28 @@ func TestFilesInTheWrongHandsAreNotDeployed(t *testing.T) {
 		w.runs("v1", "a")
 		if s := w.worker.Status(); s.Error != errWritable.Error() {
 			t.Errorf("got error %q, want %q", s.Error, errWritable)
+		}
+	})
+}
+
+// Secrets of what is deployed are in no record and no status.
+func TestSecretsAreNotRecorded(t *testing.T) {
+	scene(t, func(w *world) {
+		w.good()
+		w.engine.SetWanted(agent.Wanted{
+			Artifacts: []agent.Artifact{{Name: "app", Ref: "app:v1", Count: 1}}, ConfigHash: "b", Secrets: []agent.Secret{"hunter2233"},
+		})
+		w.engine.Fail(targettest.MethodApply, 1, errors.New("bad value hunter2233 in env"))
+		w.worker.Changed(agent.Change{Service: service, Cause: "files"})
+		d := w.settle()
+		w.ended(d, agent.StateRolledBack, agent.ReasonApplyFailed)
+		events, err := w.store.Events(0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := fmt.Sprintf("%+v %+v %+v", d, events, w.worker.Status())
+		if strings.Contains(text, "hunter2233") || !strings.Contains(text, "bad value •••") {
+			t.Errorf("got %s, want the secret hidden", text)
 		}
 	})
 }

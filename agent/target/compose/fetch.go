@@ -41,7 +41,7 @@ func (t *Target) Fetch(ctx context.Context, svc agent.Service, rel agent.Release
 	if err := group.Wait(); err != nil {
 		return rel, err
 	}
-	rel.Artifacts = fetched
+	rel.Artifacts, rel.Secrets = fetched, secretsOf(m)
 	return rel, nil
 }
 
