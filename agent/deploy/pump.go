@@ -49,9 +49,6 @@ func (w *Worker) pumpOr(ctx context.Context, until time.Time, done <-chan error)
 	case <-ctx.Done():
 		return false, context.Cause(ctx)
 	case <-w.seen.ready:
-		for _, o := range w.seen.take() {
-			w.fold(o)
-		}
 	case s := <-w.samples:
 		if w.evidence != nil {
 			w.evidence.Sample(s)
@@ -63,6 +60,9 @@ func (w *Worker) pumpOr(ctx context.Context, until time.Time, done <-chan error)
 	case <-w.retire:
 		w.retired = true
 	case <-timeout:
+	}
+	for _, o := range w.seen.take() { // whatever woke the worker: nothing is judged on an older picture
+		w.fold(o)
 	}
 	if !w.lookAgain.IsZero() && !time.Now().Before(w.lookAgain) {
 		w.dirty, w.lookAgain = true, time.Time{}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"rollback-agent/agent"
@@ -24,6 +25,7 @@ func TestRejectedReleaseMayProveItselfAgain(t *testing.T) {
 		w.begin()
 		w.ended(w.settle(), agent.StateFailed, agent.ReasonNoTarget)
 		w.engine.SetHealth(service, agent.HealthHealthy, "")
+		synctest.Wait()
 		receipt, err := w.order(agent.Order{Verb: agent.VerbRetry})
 		if err != nil || receipt.Deployment == 0 {
 			t.Fatalf("got %+v, %v, want another look", receipt, err)
