@@ -17,7 +17,7 @@ func (w *Worker) cannotLook(ctx context.Context, ask request, err error) (time.T
 	if w.trouble != err.Error() {
 		w.Log.Warn("what is wanted cannot be looked at", "service", w.svc.Name, "error", err)
 	}
-	w.trouble = err.Error()
+	w.trouble, w.advice = err.Error(), agent.Hint(err)
 	w.publish()
 	return time.Now().Add(retryLongest / 3), nil
 }
@@ -36,13 +36,13 @@ func (w *Worker) tellInvalid(ctx context.Context, ask request) (time.Time, error
 	}
 	w.wanted.told = err.Error()
 	w.wanted.plan = agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: err.Error()}
-	w.Log.Error("what is wanted cannot be loaded, nothing is touched", "service", w.svc.Name, "error", err)
+	w.Log.Error("what is wanted cannot be loaded, nothing is touched", "service", w.svc.Name, "error", err, "hint", agent.Hint(err))
 	w.publish()
 	return time.Time{}, w.tell(ctx, agent.EventInvalid, agent.SeverityError, err.Error())
 }
 
 func (w *Worker) tellValid(ctx context.Context) error {
-	w.trouble = ""
+	w.trouble, w.advice = "", ""
 	if w.wanted.told == "" {
 		return nil
 	}

@@ -43,6 +43,7 @@ type Worker struct {
 	wanted       wantedState
 	stopCritical func() // ends the probes after a failed rollback
 	trouble      string // what keeps the worker from its work, for the status
+	advice       string // what a human can do about it
 
 	mu     sync.Mutex
 	status agent.Status // published after every step

@@ -164,10 +164,12 @@ func knownAlready(in Input, _ time.Time) (agent.Plan, bool) {
 }
 
 // broughtUp takes over what a human brought up from the same files, even what was
-// rolled back: it is judged, and the history says what serves.
+// rolled back: it is judged, and the history says what serves. Where the recorded
+// release shows the same instances, what differs is not theirs to show (a network,
+// a volume), and has to be applied.
 func broughtUp(in Input, _ time.Time) (agent.Plan, bool) {
 	return agent.Plan{Action: agent.PlanAdopt, Reason: agent.ReasonAdopt, Detail: "somebody brought up what the files describe"},
-		!in.servesWanted() && in.serving() == agent.ServingNew
+		!in.servesWanted() && in.serving() == agent.ServingNew && in.Running.Serves(in.Serving, nil) != agent.ServingNew
 }
 
 func notifyOnly(in Input, _ time.Time) (agent.Plan, bool) {

@@ -119,6 +119,9 @@ func TestDecide(t *testing.T) {
 			in.Wanted, in.Running = wanted("sha256:2", "a"), runs("sha256:2", "a", agent.PhaseRunning)
 			in.Quarantine = &agent.Quarantined{}
 		}, agent.PlanAdopt, agent.ReasonAdopt},
+		"only a network differs": {func(in *plan.Input) {
+			in.Wanted.ConfigHash = "a with another network"
+		}, agent.PlanDeploy, agent.ReasonChanged},
 		"serves unproved": {func(in *plan.Input) {
 			in.Serving.Standing = agent.StandingRejected
 		}, agent.PlanSkip, agent.ReasonUnchanged},

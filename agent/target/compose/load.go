@@ -53,7 +53,7 @@ func load(ctx context.Context, svc agent.Service, id identity) (model, error) {
 	}
 	project, err := options.LoadProject(ctx)
 	if err != nil {
-		return m, fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), err)
+		return m, agent.WithHint(fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), err), "mend the file; until then nothing is touched")
 	}
 	m.files = merged(m.files, filesOfProject(project))
 	m.warnings = append(m.warnings, unset.warnings()...)
