@@ -152,6 +152,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	group.Go(func() error { return d.server.Serve(serving) })
 	group.Go(func() error { return d.watcher.Run(ctx) })
 	group.Go(func() error { return d.mend(ctx) })
+	group.Go(func() error { return d.giveBack(ctx) })
 	group.Go(func() error {
 		defer stopServing()
 		return d.runServices(ctx)
