@@ -78,9 +78,9 @@ func newRoot(wiring Agent) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "agent",
 		Short: "Deploy what changed, prove it healthy, put the last good release back",
-		Long: `The agent watches compose files and the image registry of this host. It deploys
-what changed, proves that the new release is healthy, and puts the last good
-release back by itself when it is not.
+		Long: `The agent watches the compose files of this host. It deploys what changed, proves
+that the new release is healthy, and puts the last good release back by itself
+when it is not.
 
 Exit codes: 0 fine, also nothing to do; 1 error, or a deployment that failed, was
 superseded or cancelled; 2 usage or config; 3 the agent is not running; 4 rolled

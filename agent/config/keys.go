@@ -17,7 +17,7 @@ func topKeys() []key[Config] {
 		},
 		{
 			name: "host", absent: "the name of the host", example: `"vm-17"`,
-			doc:  "Name of this host in alerts and in the history.",
+			doc:  "Name of this host in alerts. Nothing is sent yet, so it has no effect in this version.",
 			form: text(func(c *Config) *string { return &c.Host }),
 		},
 		{
@@ -64,7 +64,7 @@ func registryKeys() []key[Config] {
 	return []key[Config]{
 		{
 			name: "poll_interval", def: `"60s"`,
-			doc:  "How often each distinct image reference is asked for its digest (one HEAD request, however many services share it).",
+			doc:  "How often each distinct image reference is asked for its digest (one HEAD request, however many services share it). This version asks only when files change or a human deploys, so it has no effect yet.",
 			form: duration(func(c *Config) *time.Duration { return &c.Registry.PollInterval }, time.Second),
 		},
 		{
