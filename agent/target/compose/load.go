@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,7 +54,7 @@ func load(ctx context.Context, svc agent.Service, id identity) (model, error) {
 	}
 	project, err := options.LoadProject(ctx)
 	if err != nil {
-		return m, agent.WithHint(fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), err), "mend the file; until then nothing is touched")
+		return m, agent.WithHint(fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), err), cmp.Or(agent.Hint(err), "mend the file; until then nothing is touched"))
 	}
 	m.files = merged(m.files, filesOfProject(project))
 	m.warnings = append(m.warnings, unset.warnings()...)
