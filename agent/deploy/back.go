@@ -37,7 +37,7 @@ func (c *cycle) rollBack(ctx context.Context) (move, error) {
 
 // overruled tells, after a restart, that somebody else has taken over meanwhile.
 func (c *cycle) overruled(ctx context.Context) (move, bool) {
-	if c.resumed.IsZero() {
+	if !c.interrupted() {
 		return move{}, false
 	}
 	running, err := c.lookAtRunning(ctx)

@@ -19,8 +19,9 @@ type cycle struct {
 	restored agent.Release  // what a rollback puts back
 	source   agent.Release  // what restored restores
 
-	resumed    time.Time // when a process took the deployment over from one that is gone; zero: it began here
-	granted    bool      // the one full look after a restart
+	resumed    time.Time   // when a process took the deployment over from one that is gone; zero: it began here
+	resumedIn  agent.State // the state that it was in then
+	granted    bool        // the one full look after a restart
 	stopProbes func()
 	freeSlot   func() // gives the host's slot for an apply back
 }
@@ -50,6 +51,10 @@ func (c *cycle) step() func(context.Context) (move, error) {
 		return c.rollBack
 	}
 }
+
+// interrupted tells whether another process may have left the present step half
+// done. A step that this process entered is its own.
+func (c *cycle) interrupted() bool { return !c.resumed.IsZero() && c.dep.State == c.resumedIn }
 
 // run drives the deployment to its end. An error means that the agent stops:
 // the record says where to go on.

@@ -27,7 +27,7 @@ func (c *cycle) start(context.Context) (move, error) {
 // is done, anything newer takes over and a human may cancel. It ends with one of
 // the host's slots for an apply in hand.
 func (c *cycle) fetch(ctx context.Context) (move, error) {
-	if !c.resumed.IsZero() && !time.Now().Before(c.dep.Deadlines.Fetch) {
+	if c.interrupted() && !time.Now().Before(c.dep.Deadlines.Fetch) {
 		return c.superseded(agent.ReasonResumed, "its deadline passed while the agent was away; it is planned anew"), nil
 	}
 	err := c.overtaken(ctx)
@@ -170,7 +170,7 @@ func (c *cycle) takeSlot(ctx context.Context) error {
 // than a whole one that is undone.
 func (c *cycle) apply(ctx context.Context) (move, error) {
 	defer c.release()
-	if !c.resumed.IsZero() {
+	if c.interrupted() {
 		if m, done := c.applied(ctx); done {
 			return m, nil
 		}

@@ -34,7 +34,7 @@ func (w *Worker) finish(ctx context.Context, dep agent.Deployment) error {
 	if err != nil {
 		return err
 	}
-	c.resumed = time.Now()
+	c.resumed, c.resumedIn = time.Now(), dep.State
 	c.dirty = true // what is wanted may have changed while nobody looked
 	w.Log.Info("deployment goes on after a restart", "service", dep.Service, "deployment", dep.ID, "state", dep.State)
 	written, err := w.persist(ctx, func(record agent.ServiceRecord) agent.Entry {
