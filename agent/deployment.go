@@ -81,12 +81,15 @@ type Deployment struct {
 	Artifacts   []Artifact     `json:"artifacts"`
 	Fingerprint string         `json:"fingerprint"`
 	Actor       string         `json:"actor"`
-	Note        string         `json:"note,omitempty"`     // why, in the words of the human who ordered it
-	Force       bool           `json:"force,omitempty"`    // a human insists
-	Decision    *Decision      `json:"decision,omitempty"` // what a human decided while it was open
-	Before      string         `json:"before,omitempty"`   // identity of what ran before Apply
-	StartedAt   time.Time      `json:"started_at"`
-	EndedAt     time.Time      `json:"ended_at"`
+	Note        string         `json:"note,omitempty"`  // why, in the words of the human who ordered it
+	Force       bool           `json:"force,omitempty"` // a human insists
+	// Irreversible deployments are held where others are rolled back: a human or
+	// the release itself says so.
+	Irreversible bool      `json:"irreversible,omitempty"`
+	Decision     *Decision `json:"decision,omitempty"` // what a human decided while it was open
+	Before       string    `json:"before,omitempty"`   // identity of what ran before Apply
+	StartedAt    time.Time `json:"started_at"`
+	EndedAt      time.Time `json:"ended_at"`
 
 	Deadlines Deadlines   `json:"deadlines"`
 	Counters  Counters    `json:"counters"`

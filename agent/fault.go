@@ -91,6 +91,10 @@ var ErrUnreachable = errors.New("not reachable")
 // touched anything. The hint holds the command to do it by hand.
 var ErrPreflight = errors.New("cannot be applied safely")
 
+// ErrNoSpace is wrapped by the error of a Fetch for which the disk has no room.
+// Nothing was fetched.
+var ErrNoSpace = errors.New("not enough disk space")
+
 // ErrSourceMissing is wrapped by the error of a Fetch when what the release
 // needs is neither here nor to be had.
 var ErrSourceMissing = errors.New("source is gone")

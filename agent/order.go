@@ -4,14 +4,19 @@ import "time"
 
 // Order is what a human asks of the agent.
 type Order struct {
-	Verb       Verb          `json:"verb"`
-	Service    string        `json:"service,omitempty"`
-	Deployment int64         `json:"deployment,omitempty"` // of cancel and keep
-	Release    int64         `json:"release,omitempty"`    // of rollback; 0: the newest stable one before
-	Force      bool          `json:"force,omitempty"`      // of deploy: although nothing differs
-	For        time.Duration `json:"for,omitempty"`        // of pause; 0: until resume
-	Note       string        `json:"note,omitempty"`       // why, in the human's words
-	Actor      string        `json:"actor"`                // set by the server from the peer's credentials
+	Verb       Verb   `json:"verb"`
+	Service    string `json:"service,omitempty"`
+	Deployment int64  `json:"deployment,omitempty"` // of cancel and keep
+	Release    int64  `json:"release,omitempty"`    // of rollback; 0: the newest stable one before
+	Force      bool   `json:"force,omitempty"`      // of deploy: although nothing differs
+	// Images are, of deploy, references that take the place of the files', by
+	// artifact; "" names the only one.
+	Images       map[string]string `json:"images,omitempty"`
+	NoOverride   bool              `json:"no_override,omitempty"`  // of deploy: the files' references count again
+	Irreversible bool              `json:"irreversible,omitempty"` // of deploy: hold where others roll back
+	For          time.Duration     `json:"for,omitempty"`          // of pause; 0: until resume
+	Note         string            `json:"note,omitempty"`         // why, in the human's words
+	Actor        string            `json:"actor"`                  // set by the server from the peer's credentials
 }
 
 // Verb is what an order wants done.

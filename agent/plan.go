@@ -32,19 +32,20 @@ const (
 
 // Status is one service on one screen.
 type Status struct {
-	Service    string        `json:"service"`
-	Target     string        `json:"target"`
-	State      string        `json:"state"` // of the open deployment, else "serving", "idle", "none", "invalid", "unknown"
-	Release    int64         `json:"release"`
-	Standing   Standing      `json:"standing,omitempty"`
-	Artifacts  []Artifact    `json:"artifacts"`
-	Since      time.Time     `json:"since,omitzero"`
-	Healthy    string        `json:"health"`               // "healthy", "unhealthy", "starting", "unknown"
-	Plan       Plan          `json:"plan"`                 // why what is wanted is, or is not, deployed
-	Deployment int64         `json:"deployment,omitempty"` // the open one, else the last one
-	Pause      *Pause        `json:"pause,omitempty"`
-	Error      string        `json:"error,omitempty"` // the service's own config or files
-	Hint       string        `json:"hint,omitempty"`
-	Warnings   []string      `json:"warnings,omitempty"`
-	Quarantine []Quarantined `json:"quarantine,omitempty"`
+	Service    string              `json:"service"`
+	Target     string              `json:"target"`
+	State      string              `json:"state"` // of the open deployment, else "serving", "idle", "none", "invalid", "unknown"
+	Release    int64               `json:"release"`
+	Standing   Standing            `json:"standing,omitempty"`
+	Artifacts  []Artifact          `json:"artifacts"`
+	Since      time.Time           `json:"since,omitzero"`
+	Healthy    string              `json:"health"`               // "healthy", "unhealthy", "starting", "unknown"
+	Plan       Plan                `json:"plan"`                 // why what is wanted is, or is not, deployed
+	Deployment int64               `json:"deployment,omitempty"` // the open one, else the last one
+	Pause      *Pause              `json:"pause,omitempty"`
+	Overrides  map[string]Override `json:"overrides,omitempty"`
+	Error      string              `json:"error,omitempty"` // the service's own config or files
+	Hint       string              `json:"hint,omitempty"`
+	Warnings   []string            `json:"warnings,omitempty"`
+	Quarantine []Quarantined       `json:"quarantine,omitempty"`
 }

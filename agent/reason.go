@@ -59,6 +59,10 @@ const (
 	ReasonRollbackDisabled Reason = "rollback_disabled" // by the hidden test variable
 	ReasonPanic            Reason = "panic"
 	ReasonBeforeDeploy     Reason = "before_deploy" // the command before the deployment failed
+	ReasonIrreversible     Reason = "irreversible"  // a human, or the release, says that going back would not undo it
+	ReasonNoSpace          Reason = "no_space"      // the disk has no room for what would be fetched
 	ReasonStorm            Reason = "storm"         // too many rollbacks within an hour
+	ReasonDown             Reason = "down"          // the agent did not run, and nothing was watched
+	ReasonUnanswered       Reason = "unanswered"    // a registry cannot be asked, or refuses to answer
 	ReasonLost             Reason = "lost"          // the history was damaged; the quarantine is lost
 )

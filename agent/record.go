@@ -18,6 +18,17 @@ type ServiceRecord struct {
 	Pause     *Pause      `json:"pause,omitempty"`
 	Rollbacks []time.Time `json:"rollbacks,omitempty"` // automatic ones, for the storm brake, newest last
 	Critical  bool        `json:"critical,omitempty"`  // a rollback failed and health has not returned
+
+	Overrides map[string]Override `json:"overrides,omitempty"` // by artifact
+}
+
+// Override is what a human wants an artifact to run instead of what the file
+// names, until the file names something else.
+type Override struct {
+	Ref     string    `json:"ref"`
+	FileRef string    `json:"file_ref"` // what the file named then
+	By      string    `json:"by"`
+	At      time.Time `json:"at"`
 }
 
 // Pause holds back the automation of a service. Deployments under way end.
@@ -69,7 +80,11 @@ type Event struct {
 	To         State     `json:"to,omitempty"`
 	Reason     Reason    `json:"reason,omitempty"`
 	Message    string    `json:"message,omitempty"`
+	Hint       string    `json:"hint,omitempty"` // what a human may do
 	Severity   Severity  `json:"severity"`
+	// Subject is what a trouble is about: "registry ghcr.io", "config". It begins
+	// with [EventTrouble] and is over with [EventMended].
+	Subject string `json:"subject,omitempty"`
 }
 
 // EventKind says what an event is about.
@@ -85,6 +100,9 @@ const (
 	EventResumed    EventKind = "resumed"
 	EventRecovered  EventKind = "recovered" // healthy again after a failed rollback
 	EventAgent      EventKind = "agent"     // about the agent itself
+	EventTrouble    EventKind = "trouble"   // something that the agent needs does not work
+	EventMended     EventKind = "mended"    // it works again
+	EventOverride   EventKind = "override"  // a human's image takes the place of the file's, or gives it back
 )
 
 // Severity says how loud an event is.

@@ -13,9 +13,11 @@ import (
 // Artifact is one thing that a release runs.
 type Artifact struct {
 	Name   string `json:"name"`   // compose service
-	Ref    string `json:"ref"`    // as the file names it
+	Ref    string `json:"ref"`    // as the file names it, or as a human overrides it
 	Digest string `json:"digest"` // "sha256:…" of the manifest or index in its registry; of the image itself where it exists only locally; "" while unresolved
 
+	// FileRef is what the file names where an override takes its place, else "".
+	FileRef string `json:"file_ref,omitempty"`
 	// Local is the identity the target found for the artifact after Fetch (an
 	// image ID); "" before. Instances run it.
 	Local string `json:"local,omitempty"`
@@ -102,8 +104,11 @@ type Release struct {
 	Standing    Standing   `json:"standing"`
 	Partial     bool       `json:"partial,omitempty"`  // what serves is known, how to restore it is not
 	Restores    int64      `json:"restores,omitempty"` // the release that this one makes serve again
-	CreatedAt   time.Time  `json:"created_at"`
-	Secrets     []Secret   `json:"-"`
+	// Irreversible releases say of themselves that what they do cannot be undone by
+	// running the old one again. A target learns it with Fetch.
+	Irreversible bool      `json:"irreversible,omitempty"`
+	CreatedAt    time.Time `json:"created_at"`
+	Secrets      []Secret  `json:"-"`
 }
 
 // ReleaseName returns "r7", or "–" for no release.

@@ -29,6 +29,10 @@ type Service struct {
 
 	BeforeDeploy []string // argv; non-zero exit: failed, nothing changed
 	TrustOwner   []string // users who may write the compose file besides root and group docker
+
+	// Overrides are the references that a human wants instead of the files', by
+	// artifact. No config sets them: they are recorded with the service.
+	Overrides map[string]string `json:",omitempty"`
 }
 
 // Compose says where a service of the compose target is described.
