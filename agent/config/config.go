@@ -29,6 +29,7 @@ type Config struct {
 	Log      Log
 	History  History
 	Registry Registry
+	Slack    Slack
 
 	Services []agent.Service   // those without a fault, in the order of the files
 	Broken   map[string]Broken // the others, by name

@@ -45,7 +45,7 @@ flat = 1
 		`config.toml:2: unknown key "level" | level belongs in [log]`,
 		`config.toml:3: host: expected a string in quotes, found a number`,
 		`config.toml:4: unknown key "compose_file" | compose_file belongs in [service.NAME] or [defaults]`,
-		`config.toml:5: unknown section [slack] | config.example.toml explains every key`,
+		`config.toml:6: webhook_url: is no URL | for example https://hooks.slack.com/services/…`,
 		`config.toml:8: level: unknown value "wran" | did you mean "warn"?`,
 		`config.toml:10: unknown key "pol_interval" in [registry] | did you mean "poll_interval"?`,
 		`config.toml:11: poll_interval: 60 has no unit | write "60s" or "60m"`,

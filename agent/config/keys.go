@@ -17,7 +17,7 @@ func topKeys() []key[Config] {
 		},
 		{
 			name: "host", absent: "the name of the host", example: `"vm-17"`,
-			doc:  "Name of this host in alerts. Nothing is sent yet, so it has no effect in this version.",
+			doc:  "Name of this host in alerts.",
 			form: text(func(c *Config) *string { return &c.Host }),
 		},
 		{
@@ -34,6 +34,7 @@ func sections() []section[Config] {
 		{name: "log", doc: "The agent's own log, on standard error.", keys: logKeys()},
 		{name: "history", doc: "What is kept of the past.", keys: historyKeys()},
 		{name: "registry", doc: "How image registries are asked for new digests.", keys: registryKeys()},
+		{name: "slack", doc: "Where people hear of what happened. Without this section nothing is sent.", keys: slackKeys()},
 	}
 }
 
@@ -64,7 +65,7 @@ func registryKeys() []key[Config] {
 	return []key[Config]{
 		{
 			name: "poll_interval", def: `"60s"`,
-			doc:  "How often each distinct image reference is asked for its digest (one HEAD request, however many services share it). This version asks only when files change or a human deploys, so it has no effect yet.",
+			doc:  "How often each distinct image reference is asked for its digest (one HEAD request, however many services share it). A new image is deployed within this time and a second.",
 			form: duration(func(c *Config) *time.Duration { return &c.Registry.PollInterval }, time.Second),
 		},
 		{

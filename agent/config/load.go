@@ -65,6 +65,7 @@ func (l *loader) main() {
 	delete(root.keys, "defaults")
 	delete(root.keys, "service")
 	fill(rootKeys(), root, l.cfg, &l.top)
+	l.checkSlack(doc)
 	l.readDefaults(doc)
 	l.readServices(doc)
 	for _, file := range l.includes(doc) {

@@ -153,7 +153,7 @@ trust_owner = ["root"]
 	if !reflect.DeepEqual(svc, want) {
 		t.Errorf("got  %+v\nwant %+v", svc, want)
 	}
-	unset(t, reflect.ValueOf(want), "Service", "MaxRestarts")
+	unset(t, reflect.ValueOf(want), "Service", "MaxRestarts", "Overrides")
 }
 
 // unset fails for a field that the test above leaves zero, so that a new field
