@@ -21,14 +21,19 @@ const (
 	bucketSnapshots   = "snapshots"
 	bucketQuarantine  = "quarantine"
 	bucketEvents      = "events"
+	bucketOutbox      = "outbox"
 )
 
-// sealedBuckets lists the buckets that the seal covers.
-func sealedBuckets() []string {
-	return []string{
+// sealedBuckets lists the buckets that the seal of a schema covers.
+func sealedBuckets(version int) []string {
+	buckets := []string{
 		bucketServices, bucketDeployments, bucketByService, bucketUnfinished,
 		bucketReleases, bucketSnapshots, bucketQuarantine, bucketEvents,
 	}
+	if version >= 2 {
+		buckets = append(buckets, bucketOutbox)
+	}
+	return buckets
 }
 
 const checksumSize = 4

@@ -10,7 +10,7 @@ import (
 )
 
 // schema is the version of the layout that is drawn at the top of the package.
-const schema = 1
+const schema = 2
 
 const (
 	keyVersion = "version"
@@ -24,18 +24,31 @@ type seal struct {
 	Sum            uint64 `json:"sum"` // of the checksums of all records
 	LastDeployment int64  `json:"last_deployment"`
 	LastEvent      uint64 `json:"last_event"`
+	Told           uint64 `json:"told"` // the newest event that the outbox was filled with
 }
 
 // A migration takes the file from one version to the next.
 type migration func(*bolt.Tx) error
 
-// migrations lists the steps from version 1 on: the first makes version 2. There
-// has been no other version yet.
-func migrations() []migration { return nil }
+// migrations lists the steps from version 1 on: the first makes version 2.
+func migrations() []migration { return []migration{addOutbox} }
+
+// addOutbox makes room for messages. What happened before is told to nobody.
+func addOutbox(tx *bolt.Tx) error {
+	if _, err := tx.CreateBucketIfNotExists([]byte(bucketOutbox)); err != nil {
+		return fmt.Errorf("creating bucket %s: %w", bucketOutbox, err)
+	}
+	sealed, err := getMeta[seal](tx, keySeal)
+	if err != nil {
+		return err
+	}
+	sealed.Told = sealed.LastEvent
+	return putMeta(tx, keySeal, sealed)
+}
 
 // initialise makes the layout in an empty file.
 func initialise(tx *bolt.Tx) error {
-	for _, name := range append(sealedBuckets(), bucketMeta) {
+	for _, name := range append(sealedBuckets(schema), bucketMeta) {
 		if _, err := tx.CreateBucket([]byte(name)); err != nil {
 			return fmt.Errorf("creating bucket %s: %w", name, err)
 		}
@@ -78,7 +91,7 @@ func (s *Store) prepare(options Options, steps []migration) error {
 		if version > newest {
 			return fmt.Errorf("%w: schema %d, this one knows %d", ErrNewer, version, newest)
 		}
-		return checkSeal(tx)
+		return checkSeal(tx, version)
 	})
 	if err != nil || version == newest {
 		return err
@@ -101,42 +114,47 @@ func (s *Store) migrate(version int, steps []migration) error {
 				}
 				version++
 			}
-			return errors.Join(putMeta(tx, keyVersion, version), reseal(tx))
+			return errors.Join(putMeta(tx, keyVersion, version), reseal(tx, version))
 		})
 	})
 }
 
 // checkSeal reads every record and compares what it finds with the seal.
-func checkSeal(tx *bolt.Tx) error {
+func checkSeal(tx *bolt.Tx, version int) error {
 	want, err := getMeta[seal](tx, keySeal)
 	if err != nil {
 		return err
 	}
-	got := seal{LastDeployment: want.LastDeployment, LastEvent: want.LastEvent}
-	for _, bucket := range sealedBuckets() {
-		if err := got.add(tx, bucket); err != nil {
-			return err
-		}
+	got, err := counted(tx, version, want)
+	if err == nil && got != want {
+		err = fmt.Errorf("%w: %d records of %d, or other ones", ErrDamaged, got.Records, want.Records)
 	}
-	if got != want {
-		return fmt.Errorf("%w: %d records of %d, or other ones", ErrDamaged, got.Records, want.Records)
-	}
-	return nil
+	return err
 }
 
 // reseal writes the seal anew, after a migration.
-func reseal(tx *bolt.Tx) error {
+func reseal(tx *bolt.Tx, version int) error {
 	old, err := getMeta[seal](tx, keySeal)
 	if err != nil {
 		return err
 	}
-	fresh := seal{LastDeployment: old.LastDeployment, LastEvent: old.LastEvent}
-	for _, bucket := range sealedBuckets() {
-		if err := fresh.add(tx, bucket); err != nil {
-			return err
-		}
+	fresh, err := counted(tx, version, old)
+	if err != nil {
+		return err
 	}
 	return putMeta(tx, keySeal, fresh)
+}
+
+// counted is the seal of the records that there are.
+func counted(tx *bolt.Tx, version int, old seal) (seal, error) {
+	fresh := old
+	fresh.Records, fresh.Sum = 0, 0
+	for _, bucket := range sealedBuckets(version) {
+		if err := fresh.add(tx, bucket); err != nil {
+			return seal{}, err
+		}
+	}
+	return fresh, nil
 }
 
 func (s *seal) add(tx *bolt.Tx, bucket string) error {

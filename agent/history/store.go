@@ -6,13 +6,13 @@
 // A file that cannot be trusted is never read as an empty one: it is moved aside
 // and the caller is told. It does not decide anything about what it remembers.
 //
-// The file, schema 1. Numbers in keys are 8 bytes big endian, NAME ends with a
+// The file, schema 2. Numbers in keys are 8 bytes big endian, NAME ends with a
 // zero byte, and every value is a CRC-32C of bucket, key and JSON, then the JSON:
 //
 //	history.db
 //	├── meta
-//	│   ├── version → 1
-//	│   └── seal → {records, sum, last_deployment, last_event}
+//	│   ├── version → 2
+//	│   └── seal → {records, sum, last_deployment, last_event, told}
 //	├── services     NAME             → ServiceRecord
 //	├── deployments  ID               → Deployment
 //	├── by_service   NAME ID          → null   index of deployments
@@ -20,7 +20,8 @@
 //	├── releases     NAME NUMBER      → Release
 //	├── snapshots    NAME NUMBER      → Snapshot
 //	├── quarantine   NAME FINGERPRINT → Quarantined
-//	└── events       SEQ              → Event
+//	├── events       SEQ              → Event
+//	└── outbox       KEY              → Delivery
 //
 // The seal counts every record outside meta and adds up their checksums, so
 // that a record that is missing, old or altered is noticed when the file is

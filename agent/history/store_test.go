@@ -440,7 +440,7 @@ func TestMigrationKeepsACopyAndAllRecords(t *testing.T) {
 		w := &writer{tx: tx}
 		return w.put(bucketServices, namePrefix("web"), agent.ServiceRecord{Name: "web", Last: 7})
 	}
-	if err := s.prepare(Options{}.withDefaults(), []migration{rename}); err != nil {
+	if err := s.prepare(Options{}.withDefaults(), append(migrations(), rename)); err != nil {
 		t.Fatal(err)
 	}
 	if service, _ := s.Service("web"); service.Last != 7 {
@@ -448,15 +448,15 @@ func TestMigrationKeepsACopyAndAllRecords(t *testing.T) {
 	}
 	err := s.view(func(tx *bolt.Tx) error {
 		version, err := getMeta[int](tx, keyVersion)
-		if version != 2 {
-			t.Errorf("got version %d, want 2", version)
+		if version != schema+1 {
+			t.Errorf("got version %d, want %d", version, schema+1)
 		}
-		return errors.Join(err, checkSeal(tx))
+		return errors.Join(err, checkSeal(tx, version))
 	})
 	if err != nil {
 		t.Error(err)
 	}
-	backup := openAt(t, s.Path()+".v1")
+	backup := openAt(t, fmt.Sprintf("%s.v%d", s.Path(), schema))
 	if service, _ := backup.Service("web"); service.Last != 0 {
 		t.Errorf("got %+v in the copy, want the record before", service)
 	}
@@ -469,7 +469,7 @@ func TestFailedMigrationChangesNothing(t *testing.T) {
 		w := &writer{tx: tx}
 		return errors.Join(w.delete(bucketServices, namePrefix("web")), errors.New("no"))
 	}
-	if err := s.prepare(Options{}.withDefaults(), []migration{half}); err == nil {
+	if err := s.prepare(Options{}.withDefaults(), append(migrations(), half)); err == nil {
 		t.Fatal("got no error, want the migration's")
 	}
 	if err := s.prepare(Options{}.withDefaults(), migrations()); err != nil {
