@@ -137,3 +137,11 @@ func bearerFront(t *testing.T, host, user, password string) string {
 	})
 	return strings.TrimPrefix(front.URL, "http://")
 }
+
+// private is a registry for ada only, with an image in it.
+func private(t *testing.T) (tb *testbed.Testbed, ref, digest string) {
+	t.Helper()
+	tb = testbed.New(t, testbed.RegistryOptions{User: "ada", Password: "engine"})
+	ref, digest = tb.Push("app", "v1", testbed.Good)
+	return tb, ref, digest
+}

@@ -25,8 +25,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/singleflight"
-
-	"rollback-agent/agent"
 )
 
 // Options say how registries are asked. The zero value is usable but for Log.
@@ -63,65 +61,77 @@ func New(opts Options) *Resolver {
 // or not for us to see; it wraps [agent.ErrUnreachable] where the registry could
 // not be asked, and a [BusyError] where it asked for patience.
 func (r *Resolver) Resolve(ctx context.Context, ref string) (string, error) {
+	answer, err := r.Ask(ctx, ref)
+	return answer.Digest, err
+}
+
+// Answer is what came of one question.
+type Answer struct {
+	Digest string        // "sha256:…"; "" with an error
+	Login  string        // where the login came from: "docker-credential-ecr-login", a file, or "" for none
+	Took   time.Duration // of the question; 0 where none was needed
+}
+
+// Ask is Resolve for somebody who wants to know how it went. Login and Took are
+// set with an error, too; the errors and their hints are those of Resolve.
+func (r *Resolver) Ask(ctx context.Context, ref string) (Answer, error) {
 	parsed, err := r.parse(ref)
 	if err != nil {
-		return "", err
+		return Answer{}, err
 	}
 	if pinned, ok := parsed.(name.Digest); ok {
-		return pinned.DigestStr(), nil
+		return Answer{Digest: pinned.DigestStr()}, nil
 	}
 	// The request outlives a caller who gives up: others may be waiting for it.
 	shared := context.WithoutCancel(ctx)
-	answer := r.flight.DoChan(parsed.Name(), func() (any, error) { return r.ask(shared, parsed) })
+	flight := r.flight.DoChan(parsed.Name(), func() (any, error) { return r.ask(shared, parsed) })
 	select {
 	case <-ctx.Done():
-		return "", fmt.Errorf("resolving %s: %w", ref, context.Cause(ctx))
-	case result := <-answer:
+		return Answer{}, fmt.Errorf("resolving %s: %w", ref, context.Cause(ctx))
+	case result := <-flight:
+		answer := result.Val.(Answer)
 		if result.Err != nil {
-			return "", fmt.Errorf("resolving %s: %w", ref, result.Err)
+			return answer, fmt.Errorf("resolving %s: %w", ref, result.Err)
 		}
-		return result.Val.(string), nil
+		return answer, nil
 	}
 }
 
 func (r *Resolver) parse(ref string) (name.Reference, error) {
-	parsed, err := name.ParseReference(ref)
-	if err != nil {
-		err = fmt.Errorf("reading the image reference %q: %w", ref, err)
-		return nil, agent.Permanent(agent.WithHint(err, "a reference is [HOST[:PORT]/]NAME[:TAG] in lower case"))
+	parsed, err := parse(ref)
+	if err == nil && r.insecure(parsed.Context().RegistryStr()) {
+		return parse(ref, name.Insecure)
 	}
-	if r.insecure(parsed.Context().RegistryStr()) {
-		return name.ParseReference(ref, name.Insecure)
-	}
-	return parsed, nil
+	return parsed, err
 }
 
 // ask is one question with its own time limit. A login that has gone stale since
 // the last question is renewed once.
-func (r *Resolver) ask(ctx context.Context, ref name.Reference) (string, error) {
+func (r *Resolver) ask(ctx context.Context, ref name.Reference) (answer Answer, err error) {
 	host := ref.Context().RegistryStr()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.opts.Timeout,
 		fmt.Errorf("%s did not answer within %s", host, r.opts.Timeout))
 	defer cancel()
 	began := time.Now()
+	defer func() { answer.Took = time.Since(began) }()
 	s, known, err := r.session(host)
 	if err != nil {
-		return "", err
+		return Answer{}, err
 	}
 	digest, err := s.digest(ctx, ref)
 	if known && refused(err) {
 		r.forget(host, s)
 		if s, _, err = r.session(host); err != nil {
-			return "", err
+			return Answer{}, err
 		}
 		digest, err = s.digest(ctx, ref)
 	}
 	if err != nil {
 		r.forget(host, s)
-		return "", r.explain(ctx, s, ref, err)
+		return Answer{Login: s.logins.Source()}, r.explain(ctx, s, ref, err)
 	}
 	r.opts.Log.Debug("resolved", "ref", ref.Name(), "digest", digest, "took_ms", time.Since(began).Milliseconds())
-	return digest, nil
+	return Answer{Digest: digest, Login: s.logins.Source()}, nil
 }
 
 // digest asks by HEAD, and by GET only where HEAD is refused or answered without
