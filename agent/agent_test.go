@@ -127,3 +127,15 @@ func TestServes(t *testing.T) {
 		}
 	}
 }
+
+func TestArtifactIsNamedShortly(t *testing.T) {
+	for want, a := range map[string]agent.Artifact{
+		"web:1.4@0123456789ab": {Ref: "registry:5000/acme/web:1.4", Digest: "sha256:0123456789abcdef"},
+		"web:1.4":              {Ref: "web:1.4"},
+		"web@0123456789ab":     {Ref: "acme/web@sha256:0123456789abcdef", Digest: "sha256:0123456789abcdef"},
+	} {
+		if got := a.Short(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+}

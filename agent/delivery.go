@@ -12,6 +12,7 @@ type Delivery struct {
 	Event Event  `json:"event"` // the newest one that it has to tell
 	Sent  uint64 `json:"sent"`  // number of the newest one that it told; 0: none
 
+	Told      bool      `json:"told,omitempty"`      // of a trouble: people know of it, and not of its end
 	Since     time.Time `json:"since"`               // of its first event
 	SentAt    time.Time `json:"sent_at,omitzero"`    // when it was last brought to people
 	Repeats   int       `json:"repeats,omitempty"`   // events like it since then

@@ -32,6 +32,20 @@ type Artifact struct {
 	OneShot bool `json:"one_shot,omitempty"`
 }
 
+// Short names the artifact as people do: "web:1.4@1a2b3c4d5e6f".
+func (a Artifact) Short() string {
+	name := a.Ref[strings.LastIndex(a.Ref, "/")+1:]
+	name, _, _ = strings.Cut(name, "@")
+	if a.Digest == "" {
+		return name
+	}
+	_, hex, found := strings.Cut(a.Digest, ":")
+	if !found {
+		hex = a.Digest
+	}
+	return name + "@" + hex[:min(12, len(hex))]
+}
+
 // Snapshot is everything a target needs to make a release serve again. Only
 // the target that wrote it can read it.
 type Snapshot struct {

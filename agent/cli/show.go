@@ -72,7 +72,7 @@ func printDeployment(w io.Writer, d control.Deployment, now time.Time) {
 	fmt.Fprintf(w, "\n  kind      %s, by %s\n", d.Kind, word(d.Actor))
 	fmt.Fprintf(w, "  releases  %s\n", moved(d))
 	for _, a := range d.Artifacts {
-		fmt.Fprintf(w, "  runs      %s: %s\n", a.Name, image(a))
+		fmt.Fprintf(w, "  runs      %s: %s\n", a.Name, a.Short())
 	}
 	fmt.Fprintf(w, "  started   %s (%s), took %s\n", d.StartedAt.Local().Format(time.DateTime), ago(d.StartedAt, now), duration(d))
 	fmt.Fprintf(w, "  serving   %s\n", servingText(d))
@@ -195,17 +195,17 @@ func (in *invocation) showDiff(ctx context.Context, w io.Writer, src source, d c
 func printDiff(w io.Writer, diff string, from, to agent.Release) error {
 	before := map[string]string{}
 	for _, a := range from.Artifacts {
-		before[a.Name] = image(a)
+		before[a.Name] = a.Short()
 	}
 	for _, a := range to.Artifacts {
-		if now := image(a); before[a.Name] != now {
+		if now := a.Short(); before[a.Name] != now {
 			fmt.Fprintf(w, "%s: %s → %s\n", a.Name, word(before[a.Name]), now)
 		}
 		delete(before, a.Name)
 	}
 	for _, a := range from.Artifacts {
 		if _, gone := before[a.Name]; gone {
-			fmt.Fprintf(w, "%s: %s → –\n", a.Name, image(a))
+			fmt.Fprintf(w, "%s: %s → –\n", a.Name, a.Short())
 		}
 	}
 	if diff == "" {

@@ -65,7 +65,7 @@ func printStatus(w io.Writer, all []agent.Status, now time.Time) error {
 	for _, s := range all {
 		t.add(s.Service, s.State, agent.ReleaseName(s.Release), images(s.Artifacts), ago(s.Since, now), s.Healthy, wanted(s.Plan))
 		for _, a := range s.Artifacts[min(1, len(s.Artifacts)):] {
-			t.remark("%s", image(a))
+			t.remark("%s", a.Short())
 		}
 		remarks(t, s, now)
 	}

@@ -78,27 +78,9 @@ func images(artifacts []agent.Artifact) string {
 	case 0:
 		return "–"
 	case 1:
-		return image(artifacts[0])
+		return artifacts[0].Short()
 	}
-	return fmt.Sprintf("%s +%d", image(artifacts[0]), len(artifacts)-1)
-}
-
-func image(a agent.Artifact) string {
-	name := a.Ref[strings.LastIndex(a.Ref, "/")+1:]
-	name, _, _ = strings.Cut(name, "@")
-	if a.Digest == "" {
-		return name
-	}
-	return name + "@" + short(a.Digest)
-}
-
-// short is the beginning of a digest, as Docker shows it.
-func short(digest string) string {
-	_, hex, found := strings.Cut(digest, ":")
-	if !found {
-		hex = digest
-	}
-	return hex[:min(12, len(hex))]
+	return fmt.Sprintf("%s +%d", artifacts[0].Short(), len(artifacts)-1)
 }
 
 // ago is how long something is past, in the largest unit.

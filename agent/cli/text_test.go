@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-
-	"rollback-agent/agent"
 )
 
 func TestUnified(t *testing.T) {
@@ -116,18 +114,6 @@ func TestAgo(t *testing.T) {
 	}
 	if got := ago(time.Time{}, now); got != "–" {
 		t.Errorf("got %s for no time, want –", got)
-	}
-}
-
-func TestImage(t *testing.T) {
-	for want, a := range map[string]agent.Artifact{
-		"web:1.4@0123456789ab": {Ref: "registry:5000/acme/web:1.4", Digest: "sha256:0123456789abcdef"},
-		"web:1.4":              {Ref: "web:1.4"},
-		"web@0123456789ab":     {Ref: "acme/web@sha256:0123456789abcdef", Digest: "sha256:0123456789abcdef"},
-	} {
-		if got := image(a); got != want {
-			t.Errorf("got %s, want %s", got, want)
-		}
 	}
 }
 

@@ -49,7 +49,7 @@ func Version() Build {
 func (b Build) String() string {
 	parts := []string{b.Go, b.Platform}
 	if b.Revision != "" {
-		revision := short(b.Revision)
+		revision := b.Revision[:min(12, len(b.Revision))]
 		if b.Modified {
 			revision += "+changes"
 		}

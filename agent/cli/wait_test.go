@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -239,7 +240,7 @@ func TestOrdersSayWhatTheyAskFor(t *testing.T) {
 		if !strings.HasPrefix(order.Actor, "uid "+strconv.Itoa(os.Getuid())) {
 			t.Errorf("%s: got actor %q, want this user", line, order.Actor)
 		}
-		if order.Actor = ""; order != want {
+		if order.Actor = ""; !reflect.DeepEqual(order, want) {
 			t.Errorf("%s: got %+v, want %+v", line, order, want)
 		}
 	}

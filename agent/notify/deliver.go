@@ -1,0 +1,202 @@
+package notify
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"rollback-agent/agent"
+)
+
+// sendTimeout bounds one Send: a medium may need a few requests for it.
+const sendTimeout = time.Minute
+
+var errSlow = errors.New("sending took too long")
+
+// deliver sends what is due, the oldest news first. It returns when there will be
+// more, zero for never; the error is the store's.
+func (n *Notifier) deliver(ctx context.Context) (time.Time, error) {
+	for ctx.Err() == nil {
+		now := time.Now()
+		d, at := n.next(now)
+		if d == nil {
+			return at, nil
+		}
+		if now.Before(n.quiet) {
+			return n.quiet, nil
+		}
+		if err := n.send(ctx, *d, now); err != nil {
+			return time.Time{}, err
+		}
+	}
+	return time.Time{}, nil
+}
+
+// next chooses what is due now: what has failed less often first, so that one bad
+// message holds up no other. Where nothing is, it says when something will be.
+func (n *Notifier) next(now time.Time) (*agent.Delivery, time.Time) {
+	var ready []agent.Delivery
+	var soonest time.Time
+	for _, d := range n.outbox {
+		switch at := due(d); {
+		case at.IsZero():
+		case !at.After(now):
+			ready = append(ready, d)
+		case soonest.IsZero() || at.Before(soonest):
+			soonest = at
+		}
+	}
+	if len(ready) == 0 {
+		return nil, soonest
+	}
+	first := slices.MinFunc(ready, func(a, b agent.Delivery) int {
+		return cmp.Or(cmp.Compare(n.tries[a.Key], n.tries[b.Key]), cmp.Compare(a.Event.Seq, b.Event.Seq))
+	})
+	return &first, now
+}
+
+// send brings one delivery to people and notes it. What fails is tried again.
+func (n *Notifier) send(ctx context.Context, d agent.Delivery, now time.Time) error {
+	if !d.Pending() {
+		return n.remind(ctx, d, now)
+	}
+	unsure := d.Tried && d.Ref == ""
+	if !d.Tried {
+		d.Tried = true // on disk before it is sent: the next process must know
+		if err := n.keep(d); err != nil {
+			return err
+		}
+	}
+	m, err := n.message(d)
+	if err != nil {
+		return n.refuse(d, err.Error(), now)
+	}
+	ref, err := n.post(ctx, m, Attempt{Ref: d.Ref, Unsure: unsure})
+	d.Ref = cmp.Or(ref, d.Ref)
+	if err == nil {
+		n.went(d.Key)
+		return n.keep(sent(d, now))
+	}
+	if refused, ok := errors.AsType[*RefusedError](err); ok && !refused.Account {
+		return n.refuse(d, refused.Error(), now)
+	}
+	n.failed(ctx, d.Key, err)
+	return n.keep(d)
+}
+
+// remind sends a message of its own: an edited one would be noticed by nobody.
+func (n *Notifier) remind(ctx context.Context, d agent.Delivery, now time.Time) error {
+	if over, err := n.isOver(d); err != nil || over {
+		d.Told = false
+		return errors.Join(err, n.keep(d))
+	}
+	own := d
+	own.Key = fmt.Sprintf("%s/reminder %d", d.Key, d.Reminders+1)
+	m, err := n.message(own)
+	if err != nil {
+		return n.refuse(d, err.Error(), now)
+	}
+	m.Title = fmt.Sprintf("still, since %s: %s", span(now.Sub(d.Event.At)), m.Title)
+	m.Open, m.Loud = false, true
+	_, err = n.post(ctx, m, Attempt{})
+	if refused, ok := errors.AsType[*RefusedError](err); err != nil && !(ok && !refused.Account) {
+		n.failed(ctx, d.Key, err)
+		return nil
+	}
+	n.went(d.Key)
+	d.Reminders++
+	return n.keep(d)
+}
+
+// isOver tells whether nobody has to be reminded of a deployment any more.
+func (n *Notifier) isOver(d agent.Delivery) (bool, error) {
+	if d.Event.To == agent.StateRollbackFailed {
+		record, err := n.store.Service(d.Service)
+		return !record.Critical, err
+	}
+	return false, nil // how a hold ends is an event of its own
+}
+
+func (n *Notifier) post(ctx context.Context, m Message, earlier Attempt) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, sendTimeout, errSlow)
+	defer cancel()
+	return n.using.Sender.Send(ctx, m, earlier)
+}
+
+func (n *Notifier) keep(d agent.Delivery) error {
+	return n.put(n.told, map[string]agent.Delivery{d.Key: d}, nil)
+}
+
+// refuse sets a delivery aside until there is something new to tell of it.
+func (n *Notifier) refuse(d agent.Delivery, reason string, now time.Time) error {
+	n.log.Error("message is set aside", "about", d.Key, "error", reason)
+	d.Refused, d.RefusedAt, d.Tried = reason, now, false
+	delete(n.tries, d.Key)
+	return n.keep(d)
+}
+
+// went forgets the failures before a success.
+func (n *Notifier) went(key string) {
+	if n.pause > 0 {
+		n.log.Info("people can be told again")
+	}
+	n.pause, n.quiet = 0, time.Time{}
+	delete(n.tries, key)
+	n.mu.Lock()
+	n.trouble.Since, n.trouble.Error, n.trouble.Hint = time.Time{}, "", ""
+	n.mu.Unlock()
+}
+
+// failed gives the medium a rest: as long as it asked for, else longer each time.
+func (n *Notifier) failed(ctx context.Context, key string, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	n.tries[key]++
+	n.pause = min(max(2*n.pause, pauseFirst), pauseLongest)
+	rest := n.pause
+	if busy, ok := errors.AsType[*BusyError](err); ok {
+		rest = max(busy.After, pauseFirst)
+	}
+	n.quiet = time.Now().Add(rest)
+	hint := agent.Hint(err)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		hint = cmp.Or(hint, refused.Hint)
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.trouble.Error == "" {
+		n.trouble.Since = time.Now()
+	}
+	if n.trouble.Error != err.Error() {
+		n.log.Warn("people could not be told, it is tried again", "error", err, "hint", hint)
+	}
+	n.trouble.Error, n.trouble.Hint = err.Error(), hint
+}
+
+// report publishes what waits and what was set aside.
+func (n *Notifier) report() {
+	waiting, refused := 0, []agent.Delivery{}
+	for _, d := range n.outbox {
+		switch {
+		case d.Pending():
+			waiting++
+		case d.Refused != "":
+			refused = append(refused, d)
+		}
+	}
+	slices.SortFunc(refused, func(a, b agent.Delivery) int { return cmp.Compare(a.Event.Seq, b.Event.Seq) })
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.using.Sender == nil {
+		n.trouble = Trouble{}
+		return
+	}
+	n.trouble.Waiting, n.trouble.Refused = waiting, nil
+	for _, d := range refused {
+		n.trouble.Refused = append(n.trouble.Refused, d.Key+": "+d.Refused)
+	}
+}
