@@ -113,3 +113,9 @@ func refused(err error) bool {
 	_, ok := errors.AsType[*notify.RefusedError](err)
 	return ok
 }
+
+// isMetadata tells whether what is refused is what the message is found by.
+func isMetadata(err error) bool {
+	r, ok := errors.AsType[*notify.RefusedError](err)
+	return ok && strings.Contains(r.Reason, "metadata")
+}

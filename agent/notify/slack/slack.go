@@ -89,7 +89,7 @@ func (s *Sender) Send(ctx context.Context, m notify.Message, earlier notify.Atte
 		}
 		return "sent", nil
 	}
-	b := &bot{Sender: s, login: l, api: s.client(l), writer: w, m: m}
+	b := &bot{Sender: s, login: l, api: s.client(l), w: w, m: m}
 	return b.send(ctx, earlier)
 }
 
