@@ -47,7 +47,15 @@ type Agent struct {
 	Run func(ctx context.Context, options Options) error
 	// Check reports, offline, what is wrong with what the services describe.
 	Check func(ctx context.Context, cfg *config.Config) (agent.Faults, error)
+	// Propose makes a config of compose files; without any, of what runs.
+	Propose func(ctx context.Context, files []string) (config.Proposal, error)
+	// Probe asks the world about everything that the config names.
+	Probe Probe
 }
+
+// Probe asks the world, and reports one finding after the other, in an order that
+// is always the same. It changes nothing; Scope.SendTest sends a message.
+type Probe func(ctx context.Context, cfg *config.Config, scope ProbeScope, report func(agent.Finding))
 
 // Main runs one command line, without the program's name, and returns the exit
 // code of the process.
@@ -101,7 +109,7 @@ deployment goes on.`,
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return in.check() }
 	root.SetFlagErrorFunc(unknownFlag)
 	root.AddCommand(
-		in.runCommand(wiring), in.checkCommand(wiring), in.statusCommand(), in.planCommand(), in.historyCommand(), in.showCommand(),
+		in.runCommand(wiring), in.checkCommand(wiring), in.initCommand(wiring), in.statusCommand(), in.planCommand(), in.historyCommand(), in.showCommand(),
 		in.deployCommand(), in.rollbackCommand(), in.retryCommand(), in.cancelCommand(), in.keepCommand(),
 		in.pauseCommand(), in.resumeCommand(), in.eventsCommand(), in.versionCommand(),
 	)
