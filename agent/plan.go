@@ -30,6 +30,15 @@ const (
 	PlanWait   PlanAction = "wait"
 )
 
+// Notice is something about the host as a whole that a human should know now: an
+// alert that cannot be sent, a config that was not taken over.
+type Notice struct {
+	Subject string    `json:"subject"` // "slack", "config"
+	Since   time.Time `json:"since,omitzero"`
+	Message string    `json:"message"`
+	Hint    string    `json:"hint,omitempty"`
+}
+
 // Status is one service on one screen.
 type Status struct {
 	Service    string              `json:"service"`

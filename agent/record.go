@@ -18,6 +18,7 @@ type ServiceRecord struct {
 	Pause     *Pause      `json:"pause,omitempty"`
 	Rollbacks []time.Time `json:"rollbacks,omitempty"` // automatic ones, for the storm brake, newest last
 	Critical  bool        `json:"critical,omitempty"`  // a rollback failed and health has not returned
+	Invalid   string      `json:"invalid,omitempty"`   // why what is wanted cannot be loaded, as it was told
 
 	Overrides map[string]Override `json:"overrides,omitempty"` // by artifact
 }

@@ -14,6 +14,9 @@ import (
 type offline struct{ *history.Store }
 
 // Status is what was recorded last; nobody looks at what really serves.
+// Notices are the running agent's own.
+func (o offline) Notices(context.Context) ([]agent.Notice, error) { return nil, nil }
+
 func (o offline) Status(context.Context) ([]agent.Status, error) {
 	services, err := o.Services()
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 // without one.
 type source interface {
 	Status(ctx context.Context) ([]agent.Status, error)
+	Notices(ctx context.Context) ([]agent.Notice, error)
 	Deployments(ctx context.Context, filter agent.HistoryFilter) ([]control.Deployment, error)
 	Deployment(ctx context.Context, id int64) (control.Deployment, error)
 	Release(ctx context.Context, service string, n int64) (agent.Release, error)

@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -36,16 +38,36 @@ exit code 3.`,
 			if all, err = onlyService(all, args); err != nil {
 				return err
 			}
+			notices, err := src.Notices(cmd.Context())
+			if err != nil {
+				return err
+			}
 			if in.json() {
 				err = printJSON(cmd.OutOrStdout(), all)
+				printNotices(cmd.ErrOrStderr(), notices, time.Now())
 			} else {
 				err = printStatus(cmd.OutOrStdout(), all, time.Now())
+				printNotices(cmd.OutOrStdout(), notices, time.Now())
 			}
 			if _, recorded := src.(offline); recorded && err == nil {
 				return agent.WithHint(control.ErrNotRunning, "systemctl start rollback-agent")
 			}
 			return err
 		},
+	}
+}
+
+// printNotices tells what concerns the host as a whole.
+func printNotices(w io.Writer, notices []agent.Notice, now time.Time) {
+	for _, n := range notices {
+		since := ""
+		if !n.Since.IsZero() {
+			since = " (" + ago(n.Since, now) + ")"
+		}
+		fmt.Fprintf(w, "agent: warning: %s: %s%s\n", n.Subject, clean(n.Message), since)
+		if n.Hint != "" {
+			fmt.Fprintf(w, "agent: hint: %s\n", clean(n.Hint))
+		}
 	}
 }
 
@@ -81,6 +103,10 @@ func remarks(t *table, s agent.Status, now time.Time) {
 	}
 	if s.Pause != nil {
 		t.remark("paused %s by %s%s%s", ago(s.Pause.At, now), s.Pause.By, until(s.Pause.Until), note(s.Pause.Note))
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Overrides)) {
+		o := s.Overrides[name]
+		t.remark("override: %s runs %s instead of %s, by %s, %s; `agent deploy %s --no-override` ends it", name, o.Ref, o.FileRef, o.By, ago(o.At, now), s.Service)
 	}
 	for _, q := range s.Quarantine {
 		t.remark("quarantined: %s, %s, deployment %d (%s)", images(q.Artifacts), ago(q.At, now), q.Deployment, q.Reason)

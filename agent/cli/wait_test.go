@@ -73,6 +73,8 @@ func (f *fakeAgent) step(d agent.Deployment, state agent.State) agent.Deployment
 	return *entry.Deployment
 }
 
+func (f *fakeAgent) Notices(context.Context) ([]agent.Notice, error) { return nil, nil }
+
 func (f *fakeAgent) Status(context.Context) ([]agent.Status, error) {
 	return []agent.Status{{
 		Service: "web", State: "serving", Release: 3, Healthy: "healthy", Since: time.Now().Add(-2 * time.Hour),

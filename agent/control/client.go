@@ -55,6 +55,12 @@ func (c *Client) Status(ctx context.Context) (all []agent.Status, err error) {
 	return all, err
 }
 
+// Notices returns what a human should know of the host as a whole.
+func (c *Client) Notices(ctx context.Context) (all []agent.Notice, err error) {
+	err = c.get(ctx, "/v1/notices", nil, &all)
+	return all, err
+}
+
 // Plan returns what is to be done about one service, or all of them for "".
 func (c *Client) Plan(ctx context.Context, service string) (all []Plan, err error) {
 	query := url.Values{}

@@ -7,6 +7,7 @@
 //
 //	GET  /v1/version
 //	GET  /v1/status                 []agent.Status
+//	GET  /v1/notices                []agent.Notice
 //	GET  /v1/plan                   []Plan          service
 //	GET  /v1/deployments            []Deployment    service, before, limit
 //	GET  /v1/deployments/{id}       Deployment
@@ -29,6 +30,8 @@ type Backend interface {
 	// accepted, not when it is done.
 	Order(ctx context.Context, order agent.Order) (agent.Receipt, error)
 	Status(ctx context.Context) ([]agent.Status, error)
+	// Notices is what a human should know of the host as a whole.
+	Notices(ctx context.Context) ([]agent.Notice, error)
 	Past
 }
 

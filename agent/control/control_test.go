@@ -36,6 +36,10 @@ func (f *fakeBackend) Order(_ context.Context, order agent.Order) (agent.Receipt
 	return agent.Receipt{Deployment: 7, Message: "begun"}, f.refuse
 }
 
+func (f *fakeBackend) Notices(context.Context) ([]agent.Notice, error) {
+	return []agent.Notice{{Subject: "slack", Message: "refused"}}, nil
+}
+
 func (f *fakeBackend) Status(context.Context) ([]agent.Status, error) {
 	return []agent.Status{
 		{Service: "api", State: "serving", Plan: agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonUnchanged}},
@@ -111,6 +115,9 @@ func TestClientReadsWhatTheBackendHas(t *testing.T) {
 	client := NewClient(socket, 0)
 	if v, err := client.Version(t.Context()); err != nil || v.Version != "1.2.3" {
 		t.Errorf("got version %v, %v, want 1.2.3", v, err)
+	}
+	if all, err := client.Notices(t.Context()); err != nil || len(all) != 1 || all[0].Subject != "slack" {
+		t.Errorf("got %+v, %v, want the notice", all, err)
 	}
 	if all, err := client.Status(t.Context()); err != nil || len(all) != 2 || all[1].Service != "web" {
 		t.Errorf("got status %v, %v, want two services", all, err)
@@ -389,7 +396,7 @@ func FuzzDecodeOrder(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		order, err := decodeOrder(strings.NewReader(body))
 		if err != nil {
-			if status(err) != http.StatusBadRequest || order != (agent.Order{}) {
+			if status(err) != http.StatusBadRequest || !reflect.DeepEqual(order, agent.Order{}) {
 				t.Errorf("got %+v, %v, want nothing and a bad request", order, err)
 			}
 			return
@@ -401,7 +408,7 @@ func FuzzDecodeOrder(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if second, err := decodeOrder(strings.NewReader(string(again))); err != nil || second != order {
+		if second, err := decodeOrder(strings.NewReader(string(again))); err != nil || !reflect.DeepEqual(second, order) {
 			t.Errorf("got %+v, %v, want %+v again", second, err, order)
 		}
 	})

@@ -12,31 +12,32 @@ import (
 // Deployment is a deployment as it leaves the agent. Its keys are an API: they
 // may be added to, never renamed. What is configured leaves without its secrets.
 type Deployment struct {
-	ID          int64                `json:"id"`
-	Service     string               `json:"service"`
-	Kind        agent.DeploymentKind `json:"kind"`
-	State       agent.State          `json:"state"`
-	Reason      agent.Reason         `json:"reason"`
-	Message     string               `json:"message"`
-	Hint        string               `json:"hint"`
-	Serving     agent.Serving        `json:"serving"`
-	From        int64                `json:"from_release"`
-	To          int64                `json:"to_release"`
-	Restored    int64                `json:"restored_release"`
-	Artifacts   []agent.Artifact     `json:"artifacts"`
-	Fingerprint string               `json:"fingerprint"`
-	Actor       string               `json:"actor"`
-	Note        string               `json:"note,omitempty"`
-	Decision    *agent.Decision      `json:"decision,omitempty"`
-	StartedAt   time.Time            `json:"started_at"`
-	EndedAt     *time.Time           `json:"ended_at"` // null while it is open
-	DurationMS  int64                `json:"duration_ms"`
-	Deadlines   agent.Deadlines      `json:"deadlines"`
-	Counters    agent.Counters       `json:"counters"`
-	Timeline    []agent.Step         `json:"timeline"`
-	Verdicts    []agent.Verdict      `json:"verdicts"`
-	Diagnoses   []agent.Diagnosis    `json:"diagnoses"`
-	Config      Config               `json:"config"`
+	ID           int64                `json:"id"`
+	Service      string               `json:"service"`
+	Kind         agent.DeploymentKind `json:"kind"`
+	State        agent.State          `json:"state"`
+	Reason       agent.Reason         `json:"reason"`
+	Message      string               `json:"message"`
+	Hint         string               `json:"hint"`
+	Serving      agent.Serving        `json:"serving"`
+	From         int64                `json:"from_release"`
+	To           int64                `json:"to_release"`
+	Restored     int64                `json:"restored_release"`
+	Artifacts    []agent.Artifact     `json:"artifacts"`
+	Fingerprint  string               `json:"fingerprint"`
+	Actor        string               `json:"actor"`
+	Note         string               `json:"note,omitempty"`
+	Irreversible bool                 `json:"irreversible,omitempty"`
+	Decision     *agent.Decision      `json:"decision,omitempty"`
+	StartedAt    time.Time            `json:"started_at"`
+	EndedAt      *time.Time           `json:"ended_at"` // null while it is open
+	DurationMS   int64                `json:"duration_ms"`
+	Deadlines    agent.Deadlines      `json:"deadlines"`
+	Counters     agent.Counters       `json:"counters"`
+	Timeline     []agent.Step         `json:"timeline"`
+	Verdicts     []agent.Verdict      `json:"verdicts"`
+	Diagnoses    []agent.Diagnosis    `json:"diagnoses"`
+	Config       Config               `json:"config"`
 }
 
 // Config is the part of a service's config that explains its deployments and
@@ -64,7 +65,7 @@ func Outgoing(d agent.Deployment, now time.Time) Deployment {
 	out := Deployment{
 		ID: d.ID, Service: d.Service, Kind: d.Kind, State: d.State, Reason: d.Reason, Message: d.Message, Hint: d.Hint,
 		Serving: d.Serving, From: d.From, To: d.To, Restored: d.Restored, Artifacts: listOf(d.Artifacts),
-		Fingerprint: d.Fingerprint, Actor: d.Actor, Note: d.Note, Decision: d.Decision, StartedAt: d.StartedAt, DurationMS: d.Duration(now).Milliseconds(),
+		Fingerprint: d.Fingerprint, Actor: d.Actor, Note: d.Note, Irreversible: d.Irreversible, Decision: d.Decision, StartedAt: d.StartedAt, DurationMS: d.Duration(now).Milliseconds(),
 		Deadlines: d.Deadlines, Counters: d.Counters, Timeline: listOf(d.Timeline), Verdicts: listOf(d.Verdicts),
 		Diagnoses: listOf(d.Diagnoses), Config: outgoingConfig(d.Config),
 	}

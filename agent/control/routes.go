@@ -23,6 +23,11 @@ func (s *Server) getStatus(r *http.Request) (any, error) {
 	return listOf(all), err
 }
 
+func (s *Server) getNotices(r *http.Request) (any, error) {
+	all, err := s.backend.Notices(r.Context())
+	return listOf(all), err
+}
+
 func (s *Server) getPlan(r *http.Request) (any, error) {
 	all, err := s.backend.Status(r.Context())
 	if err != nil {
@@ -94,6 +99,9 @@ func (s *Server) postOrder(r *http.Request) (any, error) {
 	return receipt, err
 }
 
+// maxImages is how many overrides one order may hold.
+const maxImages = 100
+
 // maxNote is how long the human's words may be, in bytes.
 const maxNote = 1000
 
@@ -128,6 +136,10 @@ func checkOrder(o agent.Order) error {
 		return errors.New("numbers and durations must not be negative")
 	case o.Service == "" && (!ofDeployment || o.Deployment == 0):
 		return errors.New("no service is named")
+	case o.Verb != agent.VerbDeploy && (len(o.Images) > 0 || o.NoOverride || o.Irreversible):
+		return errors.New("images, no_override and irreversible belong to deploy")
+	case len(o.Images) > maxImages:
+		return fmt.Errorf("more than %d images", maxImages)
 	case len(o.Note) > maxNote || !utf8.ValidString(o.Note):
 		return fmt.Errorf("the note has more than %d bytes, or is no text", maxNote)
 	}

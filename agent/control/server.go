@@ -129,6 +129,7 @@ func (s *Server) routes() http.Handler {
 	}
 	handle(http.MethodGet, "/v1/version", nil, s.getVersion)
 	handle(http.MethodGet, "/v1/status", nil, s.getStatus)
+	handle(http.MethodGet, "/v1/notices", nil, s.getNotices)
 	handle(http.MethodGet, "/v1/plan", []string{"service"}, s.getPlan)
 	handle(http.MethodGet, "/v1/deployments", []string{"service", "before", "limit"}, s.getDeployments)
 	handle(http.MethodGet, "/v1/deployments/{id}", nil, s.getDeployment)

@@ -86,8 +86,10 @@ func (d *Daemon) Status(context.Context) ([]agent.Status, error) {
 
 func (d *Daemon) workerStatus(w *deploy.Worker, now present) agent.Status {
 	st := w.Status()
-	if problem := d.watcher.Problems()[st.Service]; problem != nil {
-		st.Warnings = append(slices.Clone(st.Warnings), problem.Error())
+	for _, problems := range []map[string]error{d.watcher.Problems(), d.images.Problems()} {
+		if problem := problems[st.Service]; problem != nil {
+			st.Warnings = append(slices.Clone(st.Warnings), problem.Error())
+		}
 	}
 	switch {
 	case now.gone():
@@ -141,10 +143,15 @@ func (d *Daemon) Changed() <-chan struct{} { return d.store.Changed() }
 
 // tell records an event about the agent itself, or about a service as a whole.
 func (d *Daemon) tell(service string, reason agent.Reason, message string, severity agent.Severity) {
-	_, err := d.store.Record(agent.Entry{Event: &agent.Event{
-		At: time.Now(), Kind: agent.EventAgent, Service: service, Reason: reason, Message: message, Severity: severity,
-	}})
-	if err != nil {
+	d.record(agent.Event{Kind: agent.EventAgent, Service: service, Reason: reason, Message: message, Severity: severity})
+}
+
+// record records an event that belongs to no deployment.
+func (d *Daemon) record(e agent.Event) {
+	if e.At.IsZero() {
+		e.At = time.Now()
+	}
+	if _, err := d.store.Record(agent.Entry{Event: &e}); err != nil {
 		d.log.Error("recording an event", "error", err)
 	}
 }

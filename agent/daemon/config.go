@@ -105,16 +105,15 @@ func (d *Daemon) read(ctx context.Context) *config.Config {
 		cfg, faults = config.Load(d.options.Config)
 	}
 	if len(faults) == 0 {
-		d.rejected = ""
+		d.configAccepted()
 		return cfg
 	}
 	d.watchConfig(cfg)
-	if text := faults.Error(); text != d.rejected {
-		d.rejected = text
+	if d.configRejected(faults) {
 		for _, f := range faults {
 			d.log.Error("config is not taken over", "fault", f.String(), "hint", f.Hint)
 		}
-		d.tell("", agent.ReasonInvalid, "the config was not taken over: "+text, agent.SeverityError)
+		d.record(configTrouble("the config was not taken over: " + faults.Error()))
 	}
 	return nil
 }
@@ -137,16 +136,23 @@ func (d *Daemon) misses(cfg *config.Config) bool {
 func (d *Daemon) takeOver(ctx context.Context, cfg *config.Config) {
 	d.mu.Lock()
 	before := d.config
-	if !reflect.DeepEqual(before.Log, cfg.Log) || !reflect.DeepEqual(before.Registry, cfg.Registry) {
-		d.log.Warn("[log] and [registry] are taken over at the next start")
+	if !reflect.DeepEqual(before.Log, cfg.Log) || !sameRegistries(before.Registry, cfg.Registry) {
+		d.log.Warn("[log], and insecure and docker_config of [registry], are taken over at the next start")
 	}
 	cfg.StateDir, cfg.Socket = before.StateDir, before.Socket // so are these
 	d.config = cfg
 	d.mu.Unlock()
+	d.images.SetInterval(cfg.Registry.PollInterval)
+	d.people.Use(d.settings(cfg))
 	d.log.Info("config taken over", "services", len(cfg.Services), "broken", len(cfg.Broken))
 	d.adjust(ctx, cfg)
 	d.watchConfig(cfg)
 	d.rememberConfig(cfg)
+}
+
+// sameRegistries compares what is only read at the start.
+func sameRegistries(a, b config.Registry) bool {
+	return slices.Equal(a.Insecure, b.Insecure) && a.DockerConfig == b.DockerConfig
 }
 
 // watchConfig watches the files of the config in force and of the one that was

@@ -27,6 +27,7 @@ import (
 	"rollback-agent/agent/deploy"
 	"rollback-agent/agent/gate"
 	"rollback-agent/agent/history"
+	"rollback-agent/agent/notify"
 	"rollback-agent/agent/registry"
 	"rollback-agent/agent/target"
 	"rollback-agent/agent/watch"
@@ -55,16 +56,19 @@ type Daemon struct {
 	server  *control.Server
 	watcher *watch.Watcher
 	targets map[string]target.Target
-	resolve *registry.Resolver
+	images  *watch.Images
+	people  *notify.Notifier
 	limits  *deploy.Limits
 	reload  chan struct{} // room for one
 
 	rollbackDisabled bool
 
-	workers  sync.WaitGroup
-	rejected string // faults of the last config that was not taken over; owned by runServices
+	workers sync.WaitGroup
+	slack   config.Slack  // that sender was made of; owned by runServices
+	sender  notify.Sender // nil: nobody is told
 
 	mu        sync.Mutex
+	rejected  rejected
 	ctx       context.Context //nolint:containedctx // the lifetime of slots, which are made whenever the config says so
 	config    *config.Config
 	slots     map[string]*slot         // by name
@@ -74,13 +78,13 @@ type Daemon struct {
 // New opens everything that can fail before anything runs: config, history and
 // socket. It starts nothing.
 func New(options Options) (*Daemon, error) {
-	cfg, rejected, err := load(options)
+	cfg, faults, err := load(options)
 	if err != nil {
 		return nil, err
 	}
 	d := &Daemon{
 		options: options, config: cfg, log: options.Log,
-		limits: deploy.NewLimits(maxFetches, maxApplies), slots: map[string]*slot{}, lastKnown: map[string]agent.Service{}, rejected: rejected.Error(),
+		limits: deploy.NewLimits(maxFetches, maxApplies), slots: map[string]*slot{}, lastKnown: map[string]agent.Service{}, rejected: rejectedNow(faults),
 		reload:           make(chan struct{}, 1),
 		rollbackDisabled: os.Getenv(disableRollback) != "",
 	}
@@ -111,7 +115,9 @@ func (d *Daemon) open() (err error) {
 	if d.store, err = history.Open(filepath.Join(cfg.StateDir, historyFile), history.Options{Logger: d.log}); err != nil {
 		return err
 	}
-	d.resolve = registry.New(registry.Options{Log: d.log, Insecure: cfg.Registry.Insecure, DockerConfig: cfg.Registry.DockerConfig})
+	resolver := registry.New(registry.Options{Log: d.log, Insecure: cfg.Registry.Insecure, DockerConfig: cfg.Registry.DockerConfig})
+	d.images = watch.NewImages(d.log, resolver, cfg.Registry.PollInterval, d.changed, d.record)
+	d.people = notify.New(d.log, d.store, d.settings(cfg))
 	d.targets = kinds(cfg, d.log)
 	d.watcher = watch.New(d.log, 0, d.changed)
 	return nil
@@ -147,10 +153,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	d.log.Info("agent starts", "services", len(d.config.Services), "broken", len(d.config.Broken), "config", d.config.Path)
 	d.greet()
+	d.wake()
 	group, ctx := errgroup.WithContext(ctx)
 	serving, stopServing := context.WithCancel(context.WithoutCancel(ctx)) // it answers while workers end
 	group.Go(func() error { return d.server.Serve(serving) })
 	group.Go(func() error { return d.watcher.Run(ctx) })
+	group.Go(func() error { return d.images.Run(ctx) })
+	group.Go(func() error { return d.people.Run(ctx) })
+	group.Go(func() error { return d.beat(ctx) })
 	group.Go(func() error { return d.mend(ctx) })
 	group.Go(func() error { return d.giveBack(ctx) })
 	group.Go(func() error {
@@ -160,17 +170,19 @@ func (d *Daemon) Run(ctx context.Context) error {
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errStopped) {
 		return err
 	}
+	d.sleep()
 	return nil
 }
 
 // greet says loudly when the agent runs with another config than the file's.
 func (d *Daemon) greet() {
-	if d.rejected == "" {
+	if d.rejected.why == "" {
 		d.rememberConfig(d.config)
+		d.configAccepted()
 		return
 	}
-	d.log.Error("config cannot be used, running with the last accepted one", "config", d.options.Config, "faults", d.rejected)
-	d.tell("", agent.ReasonInvalid, "the config cannot be used, the last accepted one is in force: "+d.rejected, agent.SeverityError)
+	d.log.Error("config cannot be used, running with the last accepted one", "config", d.options.Config, "faults", d.rejected.why)
+	d.record(configTrouble("the config cannot be used, the last accepted one is in force: " + d.rejected.why))
 }
 
 func (d *Daemon) closeLogged() {
@@ -241,13 +253,14 @@ func (d *Daemon) newWorker(svc agent.Service) *deploy.Worker {
 	d.mu.Unlock()
 	t := d.targets[svc.Target]
 	return deploy.New(svc, deploy.Options{
-		Target: t, Resolver: d.resolve, Recorder: d.store, Limits: d.limits, Log: d.log,
+		Target: t, Resolver: d.images, Recorder: d.store, Limits: d.limits, Log: d.log,
 		Probe: func(ctx context.Context, svc agent.Service, report func(agent.Sample)) {
 			gate.Run(ctx, svc, t, report)
 		},
 		Before: before,
 		Check:  d.checkFiles,
-		Files: func(name string, files []string) bool {
+		Watch: func(name string, files, refs []string) bool {
+			d.images.Set(name, refs)
 			return d.watcher.Set(name, files, svc.Debounce)
 		},
 		KeepHistory:     keep,

@@ -85,6 +85,7 @@ func (d *Daemon) keep(ctx context.Context, s *slot) {
 			pause = d.ended(ctx, s, run, err, pause)
 			run, done = nil, nil
 			d.hand(s, nil)
+			d.images.Remove(s.name) // its successor names its own
 			again.Reset(d.until(s, err, pause))
 		case <-again.C:
 			switch p := d.told(s); {
@@ -164,6 +165,7 @@ func (d *Daemon) letGo(ctx context.Context, s *slot) {
 	default:
 	}
 	d.watcher.Remove(s.name)
+	d.images.Remove(s.name)
 	if !known {
 		return
 	}

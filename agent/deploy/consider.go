@@ -19,7 +19,11 @@ func (w *Worker) consider(ctx context.Context) (time.Time, error) {
 	if ask.order.Verb == agent.VerbRollback {
 		return time.Time{}, w.humanRollback(ctx, ask)
 	}
-	if err := w.lookAtWanted(ctx, nil); err != nil {
+	if err := w.override(ctx, ask); err != nil {
+		ask.refuse(err)
+		return time.Time{}, ctxError(ctx)
+	}
+	if err := w.lookAtWanted(ctx, ask.at, nil); err != nil {
 		return w.cannotLook(ctx, ask, err)
 	}
 	if w.wanted.invalid != nil {
@@ -189,7 +193,7 @@ func (w *Worker) deploy(ctx context.Context, ask request, kind agent.DeploymentK
 		entry.Deployment = &agent.Deployment{
 			Service: w.svc.Name, Kind: kind, State: agent.StateQueued, Reason: p.Reason, Message: p.Detail,
 			From: record.Serving, To: rel.Number, Artifacts: rel.Artifacts, Fingerprint: rel.Fingerprint,
-			Actor: ask.actor(w.cause), Note: ask.order.Note, Force: ask.order.Force, StartedAt: now, Config: w.svc,
+			Actor: ask.actor(w.cause), Note: ask.order.Note, Force: ask.order.Force, Irreversible: ask.order.Irreversible, StartedAt: now, Config: w.svc,
 			Timeline: []agent.Step{{At: now, State: agent.StateQueued, Reason: p.Reason, Detail: p.Detail}},
 		}
 		entry.Event = &agent.Event{

@@ -11,6 +11,7 @@ package deploy
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"rollback-agent/agent"
 	"rollback-agent/agent/target"
@@ -30,9 +31,11 @@ type Recorder interface {
 	Prune(service string, keepDeployments int, keepReleases []int64) error
 }
 
-// Resolver turns an image reference into a digest by asking its registry.
+// Resolver turns an image reference into the digest that its registry has for it.
+// An answer that was given before asOf does not count, where the registry can be
+// asked again at all.
 type Resolver interface {
-	Resolve(ctx context.Context, ref string) (string, error)
+	Resolve(ctx context.Context, ref string, asOf time.Time) (string, error)
 }
 
 // Probe reports the answers of the service's own probes until ctx ends.
@@ -49,9 +52,10 @@ type Options struct {
 	// Check says what is wrong with the service's files now: who may write them,
 	// above all. nil checks nothing.
 	Check func(svc agent.Service) error
-	// Files is told which files count, whenever they were looked at. It answers
-	// whether some are new to it, so that they have to be looked at once more.
-	Files  func(service string, files []string) (added bool)
+	// Watch is told which files and image references count, whenever they were
+	// looked at. It answers whether some files are new to it, so that they have to be
+	// looked at once more.
+	Watch  func(service string, files, refs []string) (added bool)
 	Limits *Limits
 	Log    *slog.Logger
 	// KeepHistory is how many deployments of a service are remembered; 0 is all.

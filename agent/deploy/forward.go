@@ -64,6 +64,8 @@ func fetchReason(err error) agent.Reason {
 		return agent.ReasonBeforeDeploy
 	case errors.Is(err, agent.ErrSourceMissing):
 		return agent.ReasonSourceMissing
+	case errors.Is(err, agent.ErrNoSpace):
+		return agent.ReasonNoSpace
 	case errors.Is(err, errDeadline):
 		return agent.ReasonFetchDeadline
 	case errors.Is(err, errUnresolvable):
@@ -113,6 +115,7 @@ func (c *cycle) learn(ctx context.Context, rel agent.Release) error {
 	written, err := c.persist(ctx, func(record agent.ServiceRecord) agent.Entry {
 		dep := c.dep
 		dep.Artifacts, dep.Fingerprint = rel.Artifacts, rel.Fingerprint
+		dep.Irreversible = dep.Irreversible || rel.Irreversible && !c.back()
 		if record.Wanted == was {
 			record.Wanted = rel.Fingerprint
 		}
@@ -132,7 +135,7 @@ func (c *cycle) resolve(ctx context.Context, rel agent.Release) (agent.Release, 
 		if a.Digest != "" {
 			continue
 		}
-		digest, err := c.digest(ctx, a)
+		digest, err := c.digest(ctx, a, time.Time{})
 		if err != nil {
 			return rel, fmt.Errorf("%w: %w", errUnresolvable, err)
 		}

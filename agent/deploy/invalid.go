@@ -38,7 +38,7 @@ func (w *Worker) tellInvalid(ctx context.Context, ask request) (time.Time, error
 	w.wanted.plan = agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: err.Error()}
 	w.Log.Error("what is wanted cannot be loaded, nothing is touched", "service", w.svc.Name, "error", err, "hint", agent.Hint(err))
 	w.publish()
-	return time.Time{}, w.tell(ctx, agent.EventInvalid, agent.SeverityError, err.Error())
+	return time.Time{}, w.tell(ctx, agent.EventInvalid, agent.SeverityError, err.Error(), agent.Hint(err))
 }
 
 func (w *Worker) tellValid(ctx context.Context) error {
@@ -47,13 +47,15 @@ func (w *Worker) tellValid(ctx context.Context) error {
 		return nil
 	}
 	w.wanted.told = ""
-	return w.tell(ctx, agent.EventValid, agent.SeverityInfo, "what is wanted can be loaded again")
+	return w.tell(ctx, agent.EventValid, agent.SeverityInfo, "what is wanted can be loaded again", "")
 }
 
-func (w *Worker) tell(ctx context.Context, kind agent.EventKind, severity agent.Severity, message string) error {
+// tell records what was told with the service, so that the next process knows.
+func (w *Worker) tell(ctx context.Context, kind agent.EventKind, severity agent.Severity, message, hint string) error {
 	_, err := w.persist(ctx, func(record agent.ServiceRecord) agent.Entry {
+		record.Invalid = w.wanted.told
 		return agent.Entry{Service: &record, Event: &agent.Event{
-			At: time.Now(), Kind: kind, Service: w.svc.Name, Message: message, Severity: severity,
+			At: time.Now(), Kind: kind, Service: w.svc.Name, Message: message, Hint: hint, Severity: severity,
 		}}
 	})
 	return err

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"rollback-agent/agent"
+	"rollback-agent/agent/judge"
 )
 
 // request is an order on its way to an answer. The zero request is nobody's.
 type request struct {
 	order agent.Order
+	at    time.Time   // when it was given
 	reply chan answer // room for one: the first answer counts
 }
 
@@ -43,7 +45,7 @@ func (r request) actor(cause string) string {
 // Order carries out what a human asks, and answers as soon as it is known what
 // comes of it. It waits where a deployment under way has to end first.
 func (w *Worker) Order(ctx context.Context, order agent.Order) (agent.Receipt, error) {
-	r := request{order: order, reply: make(chan answer, 1)}
+	r := request{order: order, at: time.Now(), reply: make(chan answer, 1)}
 	select {
 	case w.orders <- r:
 	case <-w.ended:
@@ -243,6 +245,16 @@ func (w *Worker) nextRequest() request {
 	return r
 }
 
+// newestOrder is when the last order that waits for a plan was given: its human
+// wants what there is now.
+func (w *Worker) newestOrder() time.Time {
+	var at time.Time
+	for _, r := range w.pending {
+		at = judge.Later(at, r.at)
+	}
+	return at
+}
+
 func (w *Worker) pendingRollback() bool {
 	return slices.ContainsFunc(w.pending, func(r request) bool { return r.order.Verb == agent.VerbRollback })
 }
@@ -250,7 +262,8 @@ func (w *Worker) pendingRollback() bool {
 // answerSame answers those who only want what is under way.
 func (w *Worker) answerSame(receipt agent.Receipt) {
 	w.pending = slices.DeleteFunc(w.pending, func(r request) bool {
-		same := r.order.Verb != agent.VerbRollback && !r.order.Force
+		own := r.order.Force || len(r.order.Images) > 0 || r.order.NoOverride || r.order.Irreversible
+		same := r.order.Verb != agent.VerbRollback && !own
 		if same {
 			r.answer(receipt)
 		}

@@ -26,6 +26,10 @@ func (c *cycle) failing(v agent.Verdict) move {
 		return c.rollbackFailed(v.Evidence, "", &v)
 	case c.DisableRollback:
 		m.reason = agent.ReasonRollbackDisabled
+	case c.dep.Irreversible:
+		m = c.held(agent.ReasonIrreversible, v.Evidence+"; running the old release again would not undo it: a human decides", &v)
+		m.severity = agent.SeverityCritical
+		return m
 	case c.svc.OnFailure == agent.ActionHold:
 		return c.held(v.Reason, v.Evidence, &v)
 	case c.svc.OnFailure == agent.ActionAlert:

@@ -16,43 +16,71 @@ type wantedState struct {
 	invalidAt   time.Time // since when
 	told        string    // the fault that was told already
 	fingerprint string
+	refs        []string // names whose digest may change; nil: not known
 	running     agent.Running
 	plan        agent.Plan
 }
 
 // lookAtWanted loads what the files ask for, gives every image its digest, and
 // looks at what runs. An error is the world's, not the files': it is asked again.
-func (w *Worker) lookAtWanted(ctx context.Context, check func(context.Context) error) error {
+// Digests that were learned before asOf do not count.
+func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(context.Context) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, 6*lookTimeout, errLook)
 	defer cancel()
 	var state wantedState
+	svc := w.overridden()
 	err := w.during(ctx, func(ctx context.Context) error {
 		var err error
-		state.wanted, err = w.desired(ctx)
+		state.wanted, err = w.desired(ctx, svc)
 		if errors.Is(err, agent.ErrUnreachable) || ctx.Err() != nil {
 			return err
 		}
 		if state.invalid = err; err != nil {
 			return nil
 		}
-		w.resolveAll(ctx, &state.wanted)
+		state.refs = references(state.wanted)
+		w.resolveAll(ctx, &state.wanted, asOf)
 		state.running, err = w.Target.Running(ctx, w.svc)
 		return err
 	}, check)
-	if w.Files != nil && len(state.wanted.Files) > 0 && w.Files(w.svc.Name, state.wanted.Files) {
-		w.dirty = true // one of them may have changed between the look and the watch
+	if w.Watch != nil && len(state.wanted.Files) > 0 {
+		if state.refs == nil { // they are not known now: those known last count
+			state.refs = w.wanted.refs
+		}
+		if w.Watch(w.svc.Name, state.wanted.Files, state.refs) {
+			w.dirty = true // one of them may have changed between the look and the watch
+		}
 	}
 	if err != nil {
 		return err
 	}
 	w.keepWanted(state)
-	return nil
+	return w.dropOverrides(ctx)
+}
+
+// references are the names whose digest may change without the files changing.
+func references(wanted agent.Wanted) []string {
+	refs := []string{}
+	for _, a := range wanted.Artifacts {
+		if a.Digest == "" {
+			refs = append(refs, a.Ref)
+		}
+	}
+	return refs
 }
 
 // desired refuses files that the wrong people may write: write access to them is
-// root.
-func (w *Worker) desired(ctx context.Context) (agent.Wanted, error) {
-	wanted, err := w.Target.Desired(ctx, w.svc)
+// root. An override of what the files do not have any more is no reason not to load
+// them: it is dropped later.
+func (w *Worker) desired(ctx context.Context, svc agent.Service) (agent.Wanted, error) {
+	wanted, err := w.Target.Desired(ctx, svc)
+	if err != nil && len(svc.Overrides) > 0 && !errors.Is(err, agent.ErrUnreachable) {
+		plain := svc
+		plain.Overrides = nil
+		if files, plainErr := w.Target.Desired(ctx, plain); plainErr == nil {
+			wanted, err = files, nil
+		}
+	}
 	if err != nil || w.Check == nil {
 		return wanted, err
 	}
@@ -65,7 +93,7 @@ func (w *Worker) keepWanted(state wantedState) {
 		if w.wanted.invalid == nil {
 			state.invalidAt = time.Now()
 		}
-		state.fingerprint = w.wanted.fingerprint
+		state.fingerprint, state.refs = w.wanted.fingerprint, w.wanted.refs
 		w.wanted = state
 		return
 	}
@@ -75,12 +103,12 @@ func (w *Worker) keepWanted(state wantedState) {
 
 // resolveAll gives a digest to every artifact that can have one now. What cannot
 // is resolved again, with patience and a clear error, by the deployment.
-func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted) {
+func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted, asOf time.Time) {
 	for i, a := range wanted.Artifacts {
 		if a.Digest != "" {
 			continue
 		}
-		digest, err := w.digest(ctx, a)
+		digest, err := w.digest(ctx, a, asOf)
 		if err != nil {
 			w.Log.Debug("image has no digest yet", "service", w.svc.Name, "image", a.Ref, "error", err)
 			continue
@@ -91,8 +119,8 @@ func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted) {
 
 // digest asks the registry. Where it cannot answer, or does not know the image,
 // what is here under that name is what Compose would run.
-func (w *Worker) digest(ctx context.Context, a agent.Artifact) (string, error) {
-	digest, err := w.Resolver.Resolve(ctx, a.Ref)
+func (w *Worker) digest(ctx context.Context, a agent.Artifact, asOf time.Time) (string, error) {
+	digest, err := w.Resolver.Resolve(ctx, a.Ref, asOf)
 	if err == nil {
 		return digest, nil
 	}
@@ -115,7 +143,7 @@ func (c *cycle) newer(ctx context.Context, check func(context.Context) error) bo
 		return c.waiting
 	}
 	c.dirty = false
-	err := c.lookAtWanted(ctx, check)
+	err := c.lookAtWanted(ctx, c.newestOrder(), check)
 	switch {
 	case errors.Is(err, errOvertaken):
 		c.dirty = true

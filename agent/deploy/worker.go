@@ -156,6 +156,7 @@ func (w *Worker) load() error {
 		return fmt.Errorf("loading the record of service %q: %w", w.svc.Name, err)
 	}
 	w.record = record
+	w.wanted.told = record.Invalid
 	return w.loadServing()
 }
 

@@ -41,7 +41,7 @@ type registry struct {
 	err     error
 }
 
-func (r *registry) Resolve(_ context.Context, ref string) (string, error) {
+func (r *registry) Resolve(_ context.Context, ref string, _ time.Time) (string, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.err != nil {

@@ -116,7 +116,8 @@ func (n *Notifier) Run(ctx context.Context) error {
 		}
 		n.report()
 		if !n.wait(ctx, changed, next) {
-			return n.leave()
+			n.leave()
+			return nil
 		}
 	}
 }
@@ -186,11 +187,13 @@ func (n *Notifier) takeSettings() {
 }
 
 // leave notes, where nobody is told, that nothing is to be told of what happened.
-func (n *Notifier) leave() error {
+func (n *Notifier) leave() {
 	if n.using.Sender != nil || n.outbox == nil {
-		return nil
+		return
 	}
-	return n.skip()
+	if err := n.skip(); err != nil {
+		n.log.Warn("what happened may be told later", "error", err)
+	}
 }
 
 func (n *Notifier) wait(ctx context.Context, changed <-chan struct{}, next time.Time) bool {

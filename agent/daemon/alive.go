@@ -1,0 +1,71 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"rollback-agent/agent"
+)
+
+const (
+	// aliveFile is there while the agent runs, and after it was killed. Its time is
+	// when the agent was last known to run.
+	aliveFile = "alive"
+	// heartbeat is how exactly that is known.
+	heartbeat = 15 * time.Second
+)
+
+// wake tells people when the agent was killed: nothing was watched since.
+func (d *Daemon) wake() {
+	info, err := os.Stat(d.alivePath())
+	now := time.Now()
+	if err == nil && info.ModTime().Before(now) {
+		last := info.ModTime()
+		message := fmt.Sprintf("the agent was down %s–%s (%s), nothing was watched", clock(last, now), clock(now, now), now.Sub(last).Round(time.Second))
+		d.log.Warn("the agent was not stopped in order", "last_alive", last)
+		d.tell("", agent.ReasonDown, message, agent.SeverityWarning)
+	}
+	if err := os.WriteFile(d.alivePath(), nil, 0o600); err != nil {
+		d.log.Warn("the agent cannot note that it runs", "error", err)
+	}
+}
+
+// clock shows a time of today without its day.
+func clock(t, today time.Time) string {
+	t, today = t.Local(), today.Local()
+	if t.YearDay() == today.YearDay() && t.Year() == today.Year() {
+		return t.Format("15:04")
+	}
+	return t.Format("Jan 2 15:04")
+}
+
+// beat notes that the agent runs until ctx ends.
+func (d *Daemon) beat(ctx context.Context) error {
+	ticker := time.NewTicker(heartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			if err := os.Chtimes(d.alivePath(), now, now); errors.Is(err, fs.ErrNotExist) {
+				err = os.WriteFile(d.alivePath(), nil, 0o600)
+				d.log.Debug("noting that the agent runs", "error", err)
+			}
+		}
+	}
+}
+
+// sleep notes that the agent ended in order.
+func (d *Daemon) sleep() {
+	if err := os.Remove(d.alivePath()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.log.Warn("the agent cannot note that it ended", "error", err)
+	}
+}
+
+func (d *Daemon) alivePath() string { return filepath.Join(d.config.StateDir, aliveFile) }

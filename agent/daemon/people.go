@@ -1,0 +1,139 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"time"
+
+	"rollback-agent/agent"
+	"rollback-agent/agent/config"
+	"rollback-agent/agent/notify"
+	"rollback-agent/agent/notify/slack"
+)
+
+// settings say who is told of what. The sender stays the same while its config
+// does: it knows what it has sent.
+func (d *Daemon) settings(cfg *config.Config) notify.Settings {
+	if !reflect.DeepEqual(d.slack, cfg.Slack) {
+		d.slack, d.sender = cfg.Slack, newSender(d, cfg.Slack)
+	}
+	settings := notify.Settings{Sender: d.sender, Host: cfg.Host}
+	for _, on := range cfg.Slack.On {
+		settings.On = append(settings.On, notify.Occasion(on))
+	}
+	return settings
+}
+
+func newSender(d *Daemon, cfg config.Slack) notify.Sender {
+	if !cfg.Configured() {
+		return nil
+	}
+	return slack.New(slackOptions(d.log, cfg))
+}
+
+func slackOptions(log *slog.Logger, c config.Slack) slack.Options {
+	return slack.Options{
+		Log: log, WebhookURL: c.WebhookURL, WebhookURLFile: c.WebhookURLFile, BotTokenFile: c.BotTokenFile,
+		Channel: c.Channel, APIURL: c.APIURL, LogLines: c.LogLines,
+	}
+}
+
+// rejected is a config that was not taken over.
+type rejected struct {
+	since time.Time
+	why   string // "" for none
+}
+
+func rejectedNow(faults agent.Faults) rejected {
+	if len(faults) == 0 {
+		return rejected{}
+	}
+	return rejected{time.Now(), faults.Error()}
+}
+
+const configSubject = "config"
+
+func configTrouble(message string) agent.Event {
+	return agent.Event{
+		Kind: agent.EventTrouble, Subject: configSubject, Reason: agent.ReasonInvalid, Message: message,
+		Hint: "`agent check` shows every fault", Severity: agent.SeverityError,
+	}
+}
+
+// configRejected tells whether the faults are new.
+func (d *Daemon) configRejected(faults agent.Faults) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.rejected.why == faults.Error() {
+		return false
+	}
+	since := d.rejected.since
+	d.rejected = rejectedNow(faults)
+	if !since.IsZero() {
+		d.rejected.since = since
+	}
+	return true
+}
+
+// configAccepted ends the trouble about the config, of this process or of the one
+// before.
+func (d *Daemon) configAccepted() {
+	d.mu.Lock()
+	was := d.rejected.why != ""
+	d.rejected = rejected{}
+	d.mu.Unlock()
+	if was || d.wasTold(configSubject) {
+		d.record(agent.Event{Kind: agent.EventMended, Subject: configSubject, Message: "the config is taken over", Severity: agent.SeverityInfo})
+	}
+}
+
+// wasTold tells whether people know of a trouble and not of its end.
+func (d *Daemon) wasTold(subject string) bool {
+	for _, e := range d.openTroubles() {
+		if e.Subject == subject {
+			return true
+		}
+	}
+	return false
+}
+
+// openTroubles are those that people were told of and that have not ended.
+func (d *Daemon) openTroubles() []agent.Event {
+	deliveries, _, err := d.store.Outbox()
+	if err != nil {
+		d.log.Error("reading the outbox", "error", err)
+		return nil
+	}
+	var open []agent.Event
+	for _, delivery := range deliveries {
+		if delivery.Told && delivery.Event.Kind == agent.EventTrouble {
+			open = append(open, delivery.Event)
+		}
+	}
+	return open
+}
+
+// Notices tells what a human should know of the host as a whole.
+func (d *Daemon) Notices(context.Context) ([]agent.Notice, error) {
+	var notices []agent.Notice
+	d.mu.Lock()
+	r := d.rejected
+	d.mu.Unlock()
+	if r.why != "" {
+		notices = append(notices, agent.Notice{
+			Subject: configSubject, Since: r.since, Message: "not taken over: " + r.why, Hint: "`agent check` shows every fault",
+		})
+	}
+	t := d.people.Trouble()
+	if t.Error != "" {
+		notices = append(notices, agent.Notice{
+			Subject: "slack", Since: t.Since, Message: fmt.Sprintf("%s; %d messages wait", t.Error, t.Waiting), Hint: t.Hint,
+		})
+	}
+	for _, refused := range t.Refused {
+		notices = append(notices, agent.Notice{Subject: "slack", Message: "message about " + refused})
+	}
+	return notices, nil
+}
