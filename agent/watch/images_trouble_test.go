@@ -1,0 +1,320 @@
+package watch
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"rollback-agent/agent"
+	"rollback-agent/agent/registry"
+)
+
+func busy(after time.Duration) error {
+	return fmt.Errorf("resolving it: %w", &registry.BusyError{Host: "ghcr.io", After: after})
+}
+
+// known is a world with one service and one reference that was answered at the
+// moment from which time counts.
+func known(t *testing.T, ref string) *world {
+	t.Helper()
+	w := newWorld(t)
+	w.Set("web", []string{ref})
+	w.wantDigest(t, ref, time.Now(), "sha256:one")
+	w.forget()
+	return w
+}
+
+func TestField18BusyRegistryIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.serve("ghcr.io", "", busy(10*time.Minute))
+		pass(2 * time.Minute)
+		w.wantDigest(t, "ghcr.io/acme/web:1", time.Now(), "sha256:one")
+		w.wantDigest(t, "ghcr.io/acme/web:1", time.Time{}, "sha256:one")
+		_, err := w.Resolve(t.Context(), "ghcr.io/acme/other:1", time.Now())
+		if !errors.Is(err, agent.ErrUnreachable) || !strings.Contains(err.Error(), "ghcr.io/acme/other:1: registry ghcr.io cannot be asked since") {
+			t.Errorf("got %v, want why the registry is not asked", err)
+		}
+		w.serve("ghcr.io", "sha256:two", nil)
+		pass(9*time.Minute - time.Second)
+		wantAsks(t, "429 with Retry-After: 600", w.times(""), time.Minute)
+		pass(time.Second)
+		wantAsks(t, "afterwards", w.times("ghcr.io/acme/web"), time.Minute, 11*time.Minute)
+		if changes, events := w.told(); len(changes) != 1 || len(events) != 2 {
+			t.Errorf("got %+v and %+v, want the news, and a trouble that is over", changes, events)
+		}
+	})
+}
+
+func TestBusyRegistryThatNamesNoTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.serve("ghcr.io", "", busy(0))
+		pass(5 * time.Hour)
+		min := time.Minute
+		wantAsks(t, "429", w.times(""), min, 2*min, 4*min, 8*min, 16*min, 32*min, 64*min, 124*min, 184*min, 244*min)
+	})
+}
+
+func TestBusyRegistryThatNamesAnAbsurdTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.serve("ghcr.io", "", busy(1000*time.Hour))
+		pass(25 * time.Hour)
+		wantAsks(t, "Retry-After of weeks", w.times(""), time.Minute, 24*time.Hour+time.Minute)
+		w.serve("ghcr.io", "", busy(time.Second))
+		w.forget()
+		pass(23*time.Hour + 11*time.Minute)
+		if got := len(w.times("")); got < 10 || got > 11 {
+			t.Errorf("got %d questions in ten minutes of Retry-After: 1, want no more than polls", got)
+		}
+	})
+}
+
+func TestUnreachableRegistryIsAskedByOneReference(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		for n := range 50 {
+			w.Set(fmt.Sprint("service", n), []string{fmt.Sprintf("ghcr.io/acme/app%d:1", n)})
+		}
+		pass(10 * poll)
+		w.serve("ghcr.io", "", errDown)
+		w.forget()
+		pass(poll)
+		first := w.times("")[0]
+		pass(20 * poll)
+		min := time.Minute
+		wantAsks(t, "an outage", w.times(""), first, first+min, first+3*min, first+7*min, first+12*min, first+17*min)
+
+		asked := w.times("")
+		w.wantDigest(t, "ghcr.io/acme/app7:1", time.Time{}, "sha256:one")
+		w.wantDigest(t, "ghcr.io/acme/app7:1", time.Now(), "sha256:one")
+		if got := len(w.times("")); got != len(asked)+1 {
+			t.Errorf("got %d questions for an order during an outage, want one", got-len(asked))
+		}
+
+		w.serve("ghcr.io", "sha256:two", nil)
+		w.forget()
+		pass(longestSilence)
+		back := w.times("")[0]
+		within := func(d time.Duration) (n int) {
+			for _, at := range w.times("") {
+				if at < back+d {
+					n++
+				}
+			}
+			return n
+		}
+		if got := within(poll/10 + time.Second); got < 51 || got > 53 {
+			t.Errorf("got %d questions when the registry was back, want one for each of 51 references", got)
+		}
+		if changes, _ := w.told(); len(changes) != 51 {
+			t.Errorf("got %d changes, want 51", len(changes))
+		}
+		pass(10 * poll)
+		w.forget()
+		pass(10 * poll)
+		if got := len(w.times("")); got != 510 {
+			t.Errorf("got %d questions in ten intervals, want 510", got)
+		}
+	})
+}
+
+func TestPhasesAreApartAgainAfterAnOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for n := range 60 {
+			w.Set(fmt.Sprint("service", n), []string{fmt.Sprintf("ghcr.io/acme/app%d:1", n)})
+		}
+		w.serve("ghcr.io", "", errDown)
+		pass(poll)
+		w.serve("ghcr.io", "sha256:one", nil)
+		pass(10 * poll)
+		w.forget()
+		pass(poll - 1)
+		early := 0
+		for _, at := range w.times("") {
+			if at < poll/2 {
+				early++
+			}
+		}
+		if early < 10 || early > 50 {
+			t.Errorf("got %d of 60 references asked for in one half of the interval, want them spread", early)
+		}
+	})
+}
+
+// One reference that makes its registry fail must not keep the others from being
+// polled.
+func TestOneSickReferenceIsItsOwnTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.Set("web", []string{"ghcr.io/acme/web:1", "ghcr.io/acme/sick:1"})
+		w.Set("api", []string{"ghcr.io/acme/api:1"})
+		pass(2 * poll)
+		w.serve("ghcr.io/acme/sick:1", "", errDown)
+		pass(5 * poll)
+		w.forget()
+		pass(60 * poll)
+		for _, ref := range []string{"ghcr.io/acme/web:1", "ghcr.io/acme/api:1", "ghcr.io/acme/sick:1"} {
+			if got := len(w.times(ref)); got != 60 {
+				t.Errorf("got %d questions for %s in 60 intervals, want 60", got, ref)
+			}
+		}
+		_, events := w.told()
+		if len(events) != 1 || events[0].Subject != "image ghcr.io/acme/sick:1" {
+			t.Errorf("got %+v, want one trouble of the image", events)
+		}
+		w.serve("ghcr.io", "", errDown)
+		pass(10 * poll)
+		if _, events := w.told(); len(events) != 2 || events[1].Subject != "registry ghcr.io" {
+			t.Errorf("got %+v, want the trouble of the registry told, too", events)
+		}
+	})
+}
+
+func TestField18OutageIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.Set("api", []string{"ghcr.io/acme/web:1"})
+		down := agent.WithHint(fmt.Errorf("resolving ghcr.io/acme/web:1: proxyconnect http://ada:engine@proxy: %w\nsecond line", errDown), "is it up?")
+		w.serve("ghcr.io", "", down)
+		pass(8 * time.Hour)
+		_, events := w.told()
+		if len(events) != 1 {
+			t.Fatalf("got %+v, want one trouble in eight hours", events)
+		}
+		e := events[0]
+		if e.Kind != agent.EventTrouble || e.Subject != "registry ghcr.io" || e.Reason != agent.ReasonUnanswered ||
+			e.Severity != agent.SeverityWarning || e.Hint != "is it up?" || e.At.Sub(w.start) != 6*poll {
+			t.Errorf("got %+v after %s, want a warning about registry ghcr.io after %s", e, e.At.Sub(w.start), 6*poll)
+		}
+		want := "registry ghcr.io could not be asked since " + w.start.Add(poll).Local().Format("15:04") +
+			" (5 polls missed): proxyconnect http://•••@proxy: connection refused: not reachable; images of api, web are not watched"
+		if e.Message != want {
+			t.Errorf("got %q, want %q", e.Message, want)
+		}
+		for service, err := range w.Problems() {
+			if !strings.Contains(err.Error(), "registry ghcr.io cannot be asked since") || agent.Hint(err) != "is it up?" || strings.Contains(err.Error(), "engine") {
+				t.Errorf("%s: got %v, want since when, and no password", service, err)
+			}
+		}
+		if got := len(w.Problems()); got != 2 {
+			t.Errorf("got problems of %d services, want 2", got)
+		}
+
+		w.serve("ghcr.io", "sha256:one", nil)
+		pass(time.Hour)
+		changes, events := w.told()
+		if len(events) != 2 || events[1].Kind != agent.EventMended || events[1].Subject != e.Subject || events[1].Severity != agent.SeverityInfo {
+			t.Errorf("got %+v, want the same trouble mended", events)
+		}
+		if len(changes) != 0 || len(w.Problems()) != 0 {
+			t.Errorf("got %+v and %v, want neither news nor problems", changes, w.Problems())
+		}
+	})
+}
+
+func TestShortOutageIsNotTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.serve("ghcr.io", "", errDown)
+		pass(3 * poll)
+		w.serve("ghcr.io", "sha256:one", nil)
+		pass(time.Hour)
+		if _, events := w.told(); len(events) != 0 {
+			t.Errorf("got %+v, want nothing told", events)
+		}
+	})
+}
+
+func TestRefusedImageIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.Set("api", []string{"ghcr.io/acme/api:1"})
+		w.serve("ghcr.io/acme/web:1", "", errGone)
+		pass(8 * time.Hour)
+		_, events := w.told()
+		if len(events) != 1 || events[0].Subject != "image ghcr.io/acme/web:1" || events[0].Hint != "was it pushed?" || events[0].At.Sub(w.start) != 6*poll {
+			t.Fatalf("got %+v, want one trouble in eight hours, after %s", events, 6*poll)
+		}
+		if got, want := len(w.times("ghcr.io/acme/web:1")), 480; got != want {
+			t.Errorf("got %d questions, want %d", got, want)
+		}
+		problems := w.Problems()
+		if len(problems) != 1 || !strings.Contains(fmt.Sprint(problems["web"]), "no such image") {
+			t.Errorf("got %v, want one of web", problems)
+		}
+		w.wantDigest(t, "ghcr.io/acme/web:1", time.Time{}, "sha256:one")
+		w.serve("ghcr.io/acme/web:1", "sha256:one", nil)
+		pass(poll)
+		if changes, events := w.told(); len(changes) != 0 || len(events) != 2 || events[1].Kind != agent.EventMended {
+			t.Errorf("got %+v and %+v, want it mended and no news", changes, events)
+		}
+	})
+}
+
+// An image that is built here has a name that Docker Hub does not know.
+func TestLocallyBuiltImageIsQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.serve("docker.io", "", errGone)
+		w.Set("web", []string{"myapp"})
+		pass(time.Hour)
+		w.serve("docker.io", "", errDown)
+		pass(time.Hour)
+		if _, events := w.told(); len(events) != 0 || len(w.Problems()) != 0 {
+			t.Errorf("got %+v and %v, want silence", events, w.Problems())
+		}
+		w.serve("docker.io", "sha256:one", nil)
+		pass(longestSilence)
+		w.serve("docker.io", "", errGone)
+		pass(time.Hour)
+		if _, events := w.told(); len(events) != 1 || len(w.Problems()) != 1 {
+			t.Errorf("got %+v and %v, want a trouble once it was answered", events, w.Problems())
+		}
+	})
+}
+
+func TestTroubleThatNobodyNeedsAnyMoreIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := known(t, "ghcr.io/acme/web:1")
+		w.wantDigest(t, "quay.io/acme/api:1", time.Now(), "sha256:one")
+		w.Set("api", []string{"quay.io/acme/api:1"})
+		w.serve("ghcr.io", "", errDown)
+		w.serve("quay.io", "", errGone)
+		pass(time.Hour)
+		if _, events := w.told(); len(events) != 2 {
+			t.Fatalf("got %+v, want two troubles", events)
+		}
+		w.Remove("web")
+		w.Set("web", []string{"ghcr.io/acme/web:1"}) // as a reload does
+		pass(time.Hour)
+		if _, events := w.told(); len(events) != 2 {
+			t.Errorf("got %+v, want no word of a service that came back at once", events)
+		}
+		w.Remove("web")
+		w.Remove("api")
+		pass(time.Hour)
+		if _, events := w.told(); len(events) != 4 || events[2].Kind != agent.EventMended || events[3].Kind != agent.EventMended {
+			t.Errorf("got %+v, want both over", events)
+		}
+	})
+}
+
+func TestTextsAreShort(t *testing.T) {
+	err := errors.New("resolving a/b: " + strings.Repeat("é", 1000) + "\nmore")
+	if got, want := plain(err, "a/b"), strings.Repeat("é", maxText)+"…"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	names := strings.Split("a b c d e f g", " ")
+	if got, want := list(names), "a, b, c, d, e and 2 more"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if now := time.Now(); clock(now) != now.Format("15:04") || clock(now.AddDate(0, 0, -1)) == now.Format("15:04") {
+		t.Errorf("got %q and %q, want the day of what was not today", clock(now), clock(now.AddDate(0, 0, -1)))
+	}
+}
