@@ -163,8 +163,13 @@ func (a *applying) isDone(ctx context.Context, name string, before []container.S
 	return false, nil
 }
 
-// moveTags points the local tags that the files name at the release's images,
-// and keeps others from moving them until Up is through.
+// moveTags points the local tags that the release names at its images, and keeps
+// others from moving them until Up is through.
+//
+// Services that share a tag and disagree about its image do not fight: the last
+// Apply moves the tag, the others go on running what they run, by image ID, and
+// keep it under tags of their own. A `docker compose up` by hand of one of those
+// others would then take the image of the last Apply.
 func (a *applying) moveTags(ctx context.Context) (unlock func(), err error) {
 	tags := map[string]string{}
 	for _, artifact := range a.rel.Artifacts {
@@ -183,13 +188,13 @@ func (a *applying) moveTags(ctx context.Context) (unlock func(), err error) {
 		}
 	}
 	for _, tag := range slices.Sorted(keysOf(tags)) { // in one order: no deadlock
-		u, err := a.locks.lock(ctx, "tag "+a.engine.host+" "+tag)
+		u, err := a.locks.lock(ctx, a.engine.tagLock(tag))
 		if err != nil {
 			unlock()
 			return nil, err
 		}
 		unlocks = append(unlocks, u)
-		if err := a.engine.tag(ctx, tags[tag], tag); err != nil {
+		if err := a.engine.point(ctx, tag, tags[tag]); err != nil {
 			unlock()
 			if errdefs.IsNotFound(err) {
 				return nil, fmt.Errorf("%w: %w", agent.ErrSourceMissing, err)

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"slices"
@@ -17,19 +18,20 @@ const maxAge = 5 * time.Minute
 // cached is the last load of a service. A hundred idle services are asked for
 // every minute; loading them each time would be most of what the agent does.
 type cached struct {
-	wanted  agent.Wanted
-	compose agent.Compose
-	stamps  map[string]fs.FileInfo
-	at      time.Time
+	wanted    agent.Wanted
+	compose   agent.Compose
+	overrides map[string]string
+	stamps    map[string]fs.FileInfo
+	at        time.Time
 }
 
-// unchanged returns the last load when it was made of the same config and none
-// of its files changed.
+// unchanged returns the last load when it was made of the same config and the same
+// overrides, and none of its files changed.
 func (t *Target) unchanged(svc agent.Service) (agent.Wanted, bool) {
 	t.mu.Lock()
 	last, ok := t.loads[svc.Name]
 	t.mu.Unlock()
-	if !ok || time.Since(last.at) > maxAge || !reflect.DeepEqual(last.compose, svc.Compose) {
+	if !ok || time.Since(last.at) > maxAge || !reflect.DeepEqual(last.compose, svc.Compose) || !maps.Equal(last.overrides, svc.Overrides) {
 		return agent.Wanted{}, false
 	}
 	if !sameStamps(last.stamps, stamp(last.wanted.Files)) {
@@ -49,7 +51,9 @@ func (t *Target) keep(svc agent.Service, wanted agent.Wanted, before map[string]
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.loads[svc.Name] = cached{wanted: copied(wanted), compose: svc.Compose, stamps: after, at: time.Now()}
+	t.loads[svc.Name] = cached{
+		wanted: copied(wanted), compose: svc.Compose, overrides: maps.Clone(svc.Overrides), stamps: after, at: time.Now(),
+	}
 }
 
 // stamp looks at files; nil stands for one that is absent.

@@ -41,6 +41,8 @@ type Target struct {
 	options Options
 	log     *slog.Logger
 	locks   locks // one per compose project and one per local tag
+	strays  strays
+	space   func(dir string) (space, error)
 	born    time.Time
 
 	mu      sync.Mutex
@@ -61,6 +63,7 @@ func New(options Options) *Target {
 	return &Target{
 		options: options,
 		log:     log,
+		space:   spaceOf,
 		born:    time.Now(),
 		engines: map[string]*engine{},
 		known:   map[string]identity{},
@@ -140,20 +143,34 @@ type locks struct {
 
 // lock blocks until nobody else holds the name.
 func (l *locks) lock(ctx context.Context, name string) (unlock func(), err error) {
-	l.mu.Lock()
-	if l.held == nil {
-		l.held = map[string]chan struct{}{}
-	}
-	slot := l.held[name]
-	if slot == nil {
-		slot = make(chan struct{}, 1)
-		l.held[name] = slot
-	}
-	l.mu.Unlock()
+	slot := l.slot(name)
 	select {
 	case slot <- struct{}{}:
 		return func() { <-slot }, nil
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// try takes the name only if nobody else holds it.
+func (l *locks) try(name string) (unlock func(), ok bool) {
+	slot := l.slot(name)
+	select {
+	case slot <- struct{}{}:
+		return func() { <-slot }, true
+	default:
+		return nil, false
+	}
+}
+
+func (l *locks) slot(name string) chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.held == nil {
+		l.held = map[string]chan struct{}{}
+	}
+	if l.held[name] == nil {
+		l.held[name] = make(chan struct{}, 1)
+	}
+	return l.held[name]
 }

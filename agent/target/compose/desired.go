@@ -9,8 +9,9 @@ import (
 	"rollback-agent/agent"
 )
 
-// Desired loads the compose files. The images are references, for the core's
-// registry to resolve, unless the file itself pins one by digest.
+// Desired loads the compose files, and puts a human's images into the model in
+// place of those that the files name. The images are references, for the core's
+// registry to resolve, unless one is pinned by digest.
 func (t *Target) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, error) {
 	id, err := configured(svc)
 	if err != nil {
@@ -32,8 +33,10 @@ func (t *Target) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, 
 	if err != nil {
 		return agent.Wanted{Files: m.files, Warnings: m.warnings}, err
 	}
-	id = id.of(m)
-	t.remember(svc, id)
+	t.remember(svc, id.of(m)) // of the files alone: a human's own `up` knows no override
+	if err := m.override(svc); err != nil {
+		return agent.Wanted{Files: m.files, Warnings: m.warnings}, err
+	}
 	wanted, err := describe(m)
 	if err != nil {
 		return agent.Wanted{Files: m.files, Warnings: m.warnings}, err
@@ -81,7 +84,10 @@ func artifactsOf(m model) ([]agent.Artifact, error) {
 		if err != nil {
 			return nil, fmt.Errorf("hashing compose service %q: %w", name, err)
 		}
-		artifact := agent.Artifact{Name: name, Ref: s.Image, Digest: pinned(s.Image), Config: hash, Count: s.GetScale(), OneShot: m.isOneShot(name)}
+		artifact := agent.Artifact{
+			Name: name, Ref: s.Image, FileRef: m.overridden[name], Digest: pinned(s.Image),
+			Config: hash, Count: s.GetScale(), OneShot: m.isOneShot(name),
+		}
 		if artifact.OneShot {
 			artifact.Count = 0
 		}

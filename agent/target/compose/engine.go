@@ -37,7 +37,8 @@ type engine struct {
 	hub    hub
 
 	mu       sync.Mutex
-	platform string // "linux/amd64", "" until asked
+	platform string             // "linux/amd64", "" until asked
+	layers   map[string][]layer // of images in registries, by reference and platform
 }
 
 // engine returns the engine of a service, the same for all services on it.

@@ -130,7 +130,7 @@ func (h *host) keepTags() []string {
 	var tags []string
 	for _, i := range list.Items {
 		for _, tag := range i.RepoTags {
-			if strings.HasPrefix(tag, "localhost/rollback-agent/") && !strings.Contains(tag, "/pulled:") {
+			if strings.HasPrefix(tag, "localhost/rollback-agent/") && !strings.Contains(tag, "/pulled:") && !strings.Contains(tag, "/named:") {
 				tags = append(tags, tag)
 			}
 		}

@@ -85,3 +85,20 @@ func (e *engine) keep(ctx context.Context, imageID, tag string) error {
 	}
 	return e.tag(ctx, imageID, tag)
 }
+
+// point makes a local tag name an image, and notes that the agent did so: what a
+// human pulled or tagged is not the agent's to delete.
+func (e *engine) point(ctx context.Context, tag, imageID string) error {
+	there, err := e.image(ctx, tag)
+	if err != nil || there != nil && there.ID == imageID {
+		return err
+	}
+	// The mark comes first: alone it says nothing, a tag alone would be a human's.
+	if err := e.tag(ctx, imageID, namedMark(tag)); err != nil {
+		return err
+	}
+	return e.tag(ctx, imageID, tag)
+}
+
+// tagLock names the lock of whoever moves a local tag, or relies on it.
+func (e *engine) tagLock(tag string) string { return "tag " + e.host + " " + fullTag(tag) }

@@ -31,6 +31,9 @@ type model struct {
 	envFiles []string
 	files    []string // every file that was read, or would be if it existed
 	warnings []string
+	// overridden is what the files name where something else takes its place, by
+	// compose service.
+	overridden map[string]string
 }
 
 // load reads the compose files of an identity into a model. The files of the

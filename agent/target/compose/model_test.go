@@ -240,11 +240,12 @@ func TestBudgetAndRestartPolicy(t *testing.T) {
 
 func TestRefusalsAreToldFromOutages(t *testing.T) {
 	for text, want := range map[string]error{
-		"manifest for app@sha256:1 not found: manifest unknown":      agent.ErrSourceMissing,
-		"unauthorized: authentication required":                      agent.ErrSourceMissing,
-		"pull access denied for app, repository does not exist":      agent.ErrSourceMissing,
-		"dial tcp 10.0.0.1:443: connect: connection refused":         agent.ErrUnreachable,
-		"dial tcp: lookup registry.example on 1.1.1.1: no such host": agent.ErrUnreachable,
+		"manifest for app@sha256:1 not found: manifest unknown":            agent.ErrSourceMissing,
+		"unauthorized: authentication required":                            agent.ErrSourceMissing,
+		"pull access denied for app, repository does not exist":            agent.ErrSourceMissing,
+		"dial tcp 10.0.0.1:443: connect: connection refused":               agent.ErrUnreachable,
+		"write /var/lib/docker/tmp/GetImageBlob1: no space left on device": agent.ErrNoSpace,
+		"dial tcp: lookup registry.example on 1.1.1.1: no such host":       agent.ErrUnreachable,
 	} {
 		err := explainPull("registry.example/app@sha256:1", errors.New(text))
 		if !errors.Is(err, want) || agent.Hint(err) == "" || agent.IsPermanent(err) != (want == agent.ErrSourceMissing) {
@@ -253,9 +254,37 @@ func TestRefusalsAreToldFromOutages(t *testing.T) {
 	}
 }
 
+func TestNamesAreToldApart(t *testing.T) {
+	digest := "sha256:" + strings.Repeat("a", 64)
+	brought, pointed := pulledMark("app@"+digest), namedMark("app:1")
+	for name, c := range map[string]struct {
+		tags, digests []string
+		agents        bool
+	}{
+		"brought by digest":            {[]string{brought}, []string{"app@" + digest}, true},
+		"brought, and a tag pointed":   {[]string{brought, pointed, "app:1"}, []string{"app@" + digest}, true},
+		"brought, kept":                {[]string{brought, keepTag("web", "web", 1)}, []string{"app@" + digest}, true},
+		"another spelling":             {[]string{pulledMark("docker.io/library/app@" + digest), namedMark("docker.io/library/app:1"), "app:1"}, []string{"app@" + digest}, true},
+		"deleted halfway":              {[]string{brought}, nil, true},
+		"containerd lists all as both": {[]string{brought, "app@" + digest}, []string{"app@" + digest, "localhost/rollback-agent/pulled@" + digest}, true},
+		"a human's tag":                {[]string{brought, "app:1"}, []string{"app@" + digest}, false},
+		"a human's digest":             {[]string{brought}, []string{"app@" + digest, "mirror/app@" + digest}, false},
+		"built here, tag moved back":   {[]string{pointed, "app:1"}, nil, false},
+		"older engines, no name":       {[]string{"<none>:<none>"}, []string{"<none>@<none>"}, false},
+	} {
+		n := namesOf(c.tags, c.digests)
+		if got := n.agents(); got != c.agents {
+			t.Errorf("%s: got the agent's %v, want %v: %+v", name, got, c.agents, n)
+		}
+	}
+	if n := namesOf([]string{brought, pointed}, nil); n.marks[1] != brought {
+		t.Errorf("got marks %v, want the pulled one last", n.marks)
+	}
+}
+
 func TestKeepTags(t *testing.T) {
 	tag := keepTag("web", "api", 12)
-	if !belongsTo(tag, "web") || belongsTo(tag, "we") || belongsTo(pulledTag("sha256:"+strings.Repeat("a", 64)), "web") {
+	if !belongsTo(tag, "web") || belongsTo(tag, "we") || belongsTo(pulledMark("app@sha256:"+strings.Repeat("a", 64)), "web") {
 		t.Errorf("got %s, which does not belong to web alone", tag)
 	}
 	if _, err := parseRef(tag); err != nil {

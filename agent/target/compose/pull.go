@@ -22,9 +22,13 @@ import (
 // pull gets ref, which names content by digest. Its answer is 200 before
 // anything was pulled; errors come inside the stream.
 func (t *Target) pull(ctx context.Context, e *engine, ref, platform string, report func(done, total int64)) error {
-	auth, err := t.login(ref)
+	login, err := t.login(ref)
 	if err != nil {
 		return err
+	}
+	auth, err := authconfig.Encode(login)
+	if err != nil {
+		return fmt.Errorf("encoding the login for %s: %w", domainOf(ref), err)
 	}
 	options := client.ImagePullOptions{RegistryAuth: auth}
 	if platform != "" {
@@ -72,14 +76,14 @@ func follow(ctx context.Context, stream client.ImagePullResponse, report func(do
 
 // login returns the credentials for a reference, from Docker's config and its
 // credential helpers.
-func (t *Target) login(ref string) (string, error) {
+func (t *Target) login(ref string) (registry.AuthConfig, error) {
 	named, err := reference.ParseNormalizedNamed(ref)
 	if err != nil {
-		return "", agent.Permanent(fmt.Errorf("reading the image reference %q: %w", ref, err))
+		return registry.AuthConfig{}, agent.Permanent(fmt.Errorf("reading the image reference %q: %w", ref, err))
 	}
 	file, err := t.dockerConfig()
 	if err != nil {
-		return "", err
+		return registry.AuthConfig{}, err
 	}
 	domain := reference.Domain(named)
 	key := domain
@@ -88,13 +92,13 @@ func (t *Target) login(ref string) (string, error) {
 	}
 	found, err := file.GetAuthConfig(key)
 	if err != nil {
-		return "", agent.WithHint(fmt.Errorf("getting the login for %s: %w", domain, err),
+		return registry.AuthConfig{}, agent.WithHint(fmt.Errorf("getting the login for %s: %w", domain, err),
 			"does the credential helper work for the user that runs the agent?")
 	}
-	return authconfig.Encode(registry.AuthConfig{
+	return registry.AuthConfig{
 		Username: found.Username, Password: found.Password, Auth: found.Auth,
 		ServerAddress: found.ServerAddress, IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
-	})
+	}, nil
 }
 
 // explainPull tells a refusal from an outage. Engines report both as text inside
@@ -112,19 +116,32 @@ func explainPull(ref string, err error) error {
 	switch {
 	case errors.Is(err, agent.ErrUnreachable):
 		return err
+	case has("no space left on device", "disk quota exceeded"):
+		return agent.WithHint(fmt.Errorf("%w: %w", agent.ErrNoSpace, err), "the engine's disk is full; `docker system df` shows what takes room")
 	case errdefs.IsUnauthorized(err) || errdefs.IsPermissionDenied(err) || has("unauthorized", "denied", "no basic auth credentials"):
 		return agent.WithHint(agent.Permanent(fmt.Errorf("%w: %w", agent.ErrSourceMissing, err)),
 			"log in to "+domainOf(ref)+" as the user that runs the agent, or set docker_config in [registry]")
+	case has("no matching manifest", "no match for platform"): // some engines add "not found"
+		return agent.WithHint(agent.Permanent(err), "the image was not built for this host: push an index with "+platformIn(text))
+	case has("verification failed", "unexpected commit digest", "failed size validation"):
+		return agent.WithHint(err, "the registry, or something on the way to it, answers with other content than the digest names")
 	case errdefs.IsNotFound(err) || has("manifest unknown", "not found", "does not exist", "repository name not known", "no such manifest"):
 		return agent.WithHint(agent.Permanent(fmt.Errorf("%w: %w", agent.ErrSourceMissing, err)),
 			"the registry does not have it any more; push it again")
-	case has("no matching manifest", "no match for platform"):
-		return agent.WithHint(agent.Permanent(err), "the image was not built for this host's architecture")
 	case has("connection refused", "no such host", "i/o timeout", "network is unreachable", "tls handshake timeout", "server misbehaving", "no route to host"):
 		return agent.WithHint(fmt.Errorf("registry %s: %w: %w", domainOf(ref), agent.ErrUnreachable, err),
 			"the engine cannot reach the registry")
 	}
 	return err
+}
+
+// platformIn returns the platform that an engine looked for.
+func platformIn(text string) string {
+	_, after, found := strings.Cut(text, "no matching manifest for ")
+	if platform, _, ok := strings.Cut(after, " "); found && ok {
+		return platform
+	}
+	return "its platform"
 }
 
 func domainOf(ref string) string {

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"strings"
@@ -76,8 +77,30 @@ func keepTag(service, composeService string, release int64) string {
 	return fmt.Sprintf("%s:r%d", keepRepository(service, composeService), release)
 }
 
-// pulledTag marks an image that the agent pulled: only those it may delete.
-func pulledTag(imageID string) string {
-	_, id, _ := strings.Cut(imageID, ":")
-	return keepDomain + "pulled:" + id[:min(len(id), 32)]
+// Marks are tags, too. They say which of an image's names the agent gave, so that
+// it takes away those alone. Like a name, a mark is on one image at a time.
+const (
+	pulledMarks = keepDomain + "pulled:" // brought here under a name by digest
+	namedMarks  = keepDomain + "named:"  // the local tag was pointed at the image
+)
+
+// pulledMark says that the agent brought an image here by that name:
+// "ghcr.io/acme/web@sha256:…". Only what it brought it may delete.
+func pulledMark(ref string) string { return pulledMarks + short(byDigest(ref, digestPart(ref))) }
+
+// namedMark says that the agent gave an image that local tag.
+func namedMark(tag string) string { return namedMarks + short(fullTag(tag)) }
+
+// fullTag is a tag with its registry: "docker.io/library/app:latest".
+func fullTag(tag string) string {
+	named, err := parseRef(tag)
+	if err != nil {
+		return tag
+	}
+	return named.String()
+}
+
+func short(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:16])
 }

@@ -3,7 +3,6 @@ package compose
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
@@ -15,8 +14,9 @@ import (
 )
 
 // Retain keeps the images of these releases under their tags, takes the tags of
-// all other releases of the service away, and deletes what then has no name
-// left: only images that the agent pulled, only if nobody uses them. It never
+// all other releases of the service away, and deletes the images that nobody
+// needs then: those that the agent brought, that have no name but what the agent
+// gave them, and that no release of any service and no container uses. It never
 // prunes.
 func (t *Target) Retain(ctx context.Context, svc agent.Service, keep []agent.Release) error {
 	e, err := t.engine(svc)
@@ -28,23 +28,30 @@ func (t *Target) Retain(ctx context.Context, svc agent.Service, keep []agent.Rel
 		return err
 	}
 	defer unlock()
-	wanted := map[string]string{}
+	r := retaining{Target: t, engine: e, service: svc.Name, wanted: map[string]string{}}
 	for _, rel := range keep {
 		for _, a := range rel.Artifacts {
 			if a.Local != "" && rel.Number > 0 {
-				wanted[keepTag(svc.Name, a.Name, rel.Number)] = a.Local
+				r.wanted[keepTag(svc.Name, a.Name, rel.Number)] = a.Local
 			}
 		}
+	}
+	if err := r.claimStrays(ctx); err != nil {
+		return err
 	}
 	images, err := e.keptImages(ctx)
 	if err != nil {
 		return err
 	}
-	r := retaining{engine: e, wanted: wanted, images: images}
-	return errors.Join(r.restoreTags(ctx), r.dropOthers(ctx, svc.Name), r.dropLeft(ctx))
+	errs := []error{r.restoreTags(ctx, images)}
+	for _, i := range images {
+		errs = append(errs, r.tidy(ctx, i))
+	}
+	return errors.Join(errs...)
 }
 
-// keptImages lists the images that have any tag of the agent's.
+// keptImages lists the images that have any tag of the agent's, with those tags
+// alone.
 func (e *engine) keptImages(ctx context.Context) ([]image.Summary, error) {
 	ctx, cancel := ask(ctx)
 	defer cancel()
@@ -57,17 +64,19 @@ func (e *engine) keptImages(ctx context.Context) ([]image.Summary, error) {
 	return list.Items, nil
 }
 
+// retaining is one Retain, under the lock of the engine's images.
 type retaining struct {
-	engine *engine
-	wanted map[string]string // keep tag → image ID
-	images []image.Summary
+	*Target
+	engine  *engine
+	service string
+	wanted  map[string]string // keep tag → image ID
 }
 
 // restoreTags puts back keep tags that somebody removed while the image is still
 // here.
-func (r retaining) restoreTags(ctx context.Context) error {
+func (r retaining) restoreTags(ctx context.Context, images []image.Summary) error {
 	have := map[string]string{}
-	for _, i := range r.images {
+	for _, i := range images {
 		for _, tag := range i.RepoTags {
 			have[tag] = i.ID
 		}
@@ -86,67 +95,101 @@ func (r retaining) restoreTags(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// dropOthers takes away the tags of the service's other releases.
-func (r retaining) dropOthers(ctx context.Context, service string) error {
-	var errs []error
-	for _, i := range r.images {
-		for _, tag := range i.RepoTags {
-			if _, keep := r.wanted[tag]; keep || !belongsTo(tag, service) {
-				continue
-			}
-			errs = append(errs, r.drop(ctx, i.ID, tag))
-		}
+// tidy takes from one image the keep tags that the service needs no more, and
+// deletes it if nobody needs it then. Most images are left after one glance at
+// the list.
+func (r retaining) tidy(ctx context.Context, listed image.Summary) error {
+	glance := namesOf(listed.RepoTags, nil)
+	if len(glance.keep) > 0 && !slices.ContainsFunc(glance.keep, r.isOld) {
+		return nil
 	}
-	return errors.Join(errs...)
+	names, err := r.names(ctx, listed.ID)
+	if err != nil || names == nil {
+		return err
+	}
+	old, needed := partition(names.keep, r.isOld)
+	switch {
+	case len(needed) == 0 && names.agents():
+		return r.discard(ctx, listed.ID, old)
+	case len(needed)+len(names.others)+len(names.given)+len(names.marks) == 0:
+		return r.release(ctx, listed.ID, old)
+	}
+	return r.untag(ctx, old)
 }
 
-// dropLeft deletes what the agent pulled for any service and what has no other
-// name: a container used it when its last keep tag went.
-func (r retaining) dropLeft(ctx context.Context) error {
-	var errs []error
-	for _, i := range r.images {
-		if tags := tagsOnly(i.RepoTags); len(tags) != 1 || tags[0] != pulledTag(i.ID) || slices.Contains(slices.Collect(maps.Values(r.wanted)), i.ID) {
-			continue
-		}
-		used, err := r.engine.inUse(ctx, i.ID)
-		if err == nil && !used {
-			err = errors.Join(r.engine.untag(ctx, pulledTag(i.ID)), r.engine.deleteImage(ctx, i.ID))
-		}
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+// isOld tells whether a keep tag is of a release of the service that is not kept.
+func (r retaining) isOld(tag string) bool {
+	_, wanted := r.wanted[tag]
+	return !wanted && belongsTo(tag, r.service)
 }
 
-// drop takes one keep tag from an image, and deletes the image if that was its
-// last name and the agent brought it here.
-func (r retaining) drop(ctx context.Context, imageID, tag string) error {
+// discard deletes an image that has only names of the agent's, unless a container
+// uses it. Nothing may move its tags meanwhile: where an Apply is about to, the
+// image is left for the next time.
+func (r retaining) discard(ctx context.Context, imageID string, old []string) error {
+	used, err := r.engine.inUse(ctx, imageID)
+	if err != nil {
+		return err
+	}
+	if used { // the mark stays, and with it the knowledge whose it is
+		return r.untag(ctx, old)
+	}
+	names, err := r.names(ctx, imageID)
+	if err != nil || names == nil {
+		return err
+	}
+	for _, name := range names.given {
+		unlock, free := r.locks.try(r.engine.tagLock(name))
+		if !free {
+			return r.untag(ctx, old)
+		}
+		defer unlock()
+	}
+	if names, err = r.names(ctx, imageID); err != nil || names == nil || !names.agents() {
+		return err
+	}
+	// The mark goes last: what is cut off here is finished the next time.
+	return r.untag(ctx, slices.Concat(names.given, old, names.marks))
+}
+
+// names looks at an image; nil when it is gone.
+func (r retaining) names(ctx context.Context, imageID string) (*names, error) {
 	found, err := r.engine.image(ctx, imageID)
 	if err != nil || found == nil {
-		return err
+		return nil, err
 	}
-	others := slices.DeleteFunc(tagsOnly(found.RepoTags), func(t string) bool { return t == tag || t == pulledTag(imageID) })
-	ours := slices.Contains(found.RepoTags, pulledTag(imageID))
-	used, err := r.engine.inUse(ctx, imageID)
-	switch {
-	case err != nil:
-		return err
-	case len(others) > 0 || used && ours:
-		return r.engine.untag(ctx, tag)
-	case ours:
-		return errors.Join(r.engine.untag(ctx, tag), r.engine.untag(ctx, pulledTag(imageID)), r.engine.deleteImage(ctx, imageID))
-	}
-	return r.release(ctx, imageID, tag)
+	n := namesOf(found.RepoTags, found.RepoDigests)
+	return &n, nil
 }
 
-// release takes the last name from an image that the agent did not bring,
-// without deleting it: untagging would, so the tag is moved to another image
-// first. On a host without another image it stays.
-func (r retaining) release(ctx context.Context, imageID, tag string) error {
+// untag takes names away. With its last name an image goes, unless it came into
+// use meanwhile.
+func (r retaining) untag(ctx context.Context, names []string) error {
+	for _, name := range names {
+		if err := r.engine.untag(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// release takes the last names from an image that the agent did not bring,
+// without deleting it: untagging would, so a tag is moved to another image first.
+// On a host without another image they stay.
+func (r retaining) release(ctx context.Context, imageID string, old []string) error {
+	if len(old) == 0 {
+		return nil
+	}
 	other, err := r.engine.otherImage(ctx, imageID)
 	if err != nil || other == "" {
 		return err
 	}
-	return errors.Join(r.engine.tag(ctx, other, tag), r.engine.untag(ctx, tag))
+	for _, tag := range old {
+		if err := r.engine.tag(ctx, other, tag); err != nil {
+			return err
+		}
+	}
+	return r.untag(ctx, old)
 }
 
 // otherImage returns any image with a name that is not the agent's.
@@ -163,12 +206,6 @@ func (e *engine) otherImage(ctx context.Context, imageID string) (string, error)
 		}
 	}
 	return "", nil
-}
-
-// tagsOnly drops what is no tag: the containerd image store lists names by digest
-// among them, older engines "<none>:<none>".
-func tagsOnly(names []string) []string {
-	return slices.DeleteFunc(slices.Clone(names), func(n string) bool { return strings.Contains(n, "@") || n == "<none>:<none>" })
 }
 
 // belongsTo tells whether a tag is a keep tag of any compose service of a
@@ -195,24 +232,14 @@ func (e *engine) inUse(ctx context.Context, imageID string) (bool, error) {
 	return len(list.Items) > 0, nil
 }
 
-func (e *engine) untag(ctx context.Context, tag string) error {
+// untag takes one name from an image. Of an image that came into use meanwhile
+// the engine keeps the last one.
+func (e *engine) untag(ctx context.Context, name string) error {
 	ctx, cancel := change(ctx)
 	defer cancel()
-	_, err := e.client.ImageRemove(ctx, tag, client.ImageRemoveOptions{})
-	if errdefs.IsNotFound(err) {
-		return nil
-	}
-	return e.wrap(ctx, err, "removing the tag %s", tag)
-}
-
-// deleteImage deletes what is left of an image. One that came into use meanwhile
-// is left alone by the engine.
-func (e *engine) deleteImage(ctx context.Context, imageID string) error {
-	ctx, cancel := change(ctx)
-	defer cancel()
-	_, err := e.client.ImageRemove(ctx, imageID, client.ImageRemoveOptions{PruneChildren: true})
+	_, err := e.client.ImageRemove(ctx, name, client.ImageRemoveOptions{PruneChildren: true})
 	if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
 		return nil
 	}
-	return e.wrap(ctx, err, "deleting image %.19s", imageID)
+	return e.wrap(ctx, err, "removing the name %s", name)
 }

@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -51,17 +52,21 @@ func (m *model) chosen(svc agent.Service) ([]string, error) {
 }
 
 func unknown(svc agent.Service, name string, all types.Services) error {
+	names := slices.Sorted(keysOf(all))
 	err := agent.Permanent(fmt.Errorf("service %q names the compose service %q, which its files do not have", svc.Name, name))
-	var best string
-	for _, candidate := range slices.Sorted(keysOf(all)) {
-		if best == "" || distance(name, candidate) < distance(name, best) {
-			best = candidate
-		}
+	return agent.WithHint(err, cmp.Or(didYouMean(name, names), "the files have "+strings.Join(names, ", ")))
+}
+
+// didYouMean asks for the nearest of some names, if one is near.
+func didYouMean(name string, names []string) string {
+	if len(names) == 0 {
+		return ""
 	}
-	if best != "" && distance(name, best) <= max(2, len(name)/3) {
-		return agent.WithHint(err, fmt.Sprintf("did you mean %q?", best))
+	best := slices.MinFunc(names, func(a, b string) int { return cmp.Compare(distance(name, a), distance(name, b)) })
+	if distance(name, best) > max(2, len(name)/3) {
+		return ""
 	}
-	return agent.WithHint(err, "the files have "+strings.Join(slices.Sorted(keysOf(all)), ", "))
+	return fmt.Sprintf("did you mean %q?", best)
 }
 
 func keysOf[V any](m map[string]V) func(func(string) bool) {
