@@ -201,7 +201,7 @@ func (t teller) release(number int64) string {
 		images = append(images[:shown], fmt.Sprintf("and %d more", more))
 	}
 	if rel.Restores != 0 {
-		name += " (as " + agent.ReleaseName(rel.Restores) + ")"
+		name += " (" + agent.ReleaseName(rel.Restores) + " again)"
 	}
 	return name + " " + strings.Join(images, ", ")
 }

@@ -176,7 +176,7 @@ func notifyOnly(in Input, _ time.Time) (agent.Plan, bool) {
 	if in.Requested || in.Service.Mode != agent.ModeNotify {
 		return agent.Plan{}, false
 	}
-	return skip(agent.ReasonNotify, "mode is notify; `agent deploy %s` deploys it", in.Service.Name)
+	return skip(agent.ReasonNotify, "%s; mode is notify, `agent deploy %s` deploys it", Difference(in.Serving, in.Wanted), in.Service.Name)
 }
 
 func delayed(in Input, now time.Time) (agent.Plan, bool) {
@@ -219,7 +219,7 @@ func Difference(from *agent.Release, to agent.Wanted) string {
 		case old.Ref != a.Ref:
 			changed = append(changed, fmt.Sprintf("%s: %s → %s", a.Name, old.Ref, a.Ref))
 		case old.Digest != a.Digest:
-			changed = append(changed, a.Name+": new image behind "+a.Ref)
+			changed = append(changed, a.Name+": new image behind the tag, "+a.Short())
 		}
 		delete(before, a.Name)
 	}
