@@ -15,6 +15,8 @@ type Behaviour struct {
 	HealthAfter time.Duration // from the start until the check decides
 	Budget      time.Duration // Instance.HealthBudget
 
+	Irreversible bool // its image says that going back would not undo it
+
 	Exits     bool          // it exits by itself
 	ExitAfter time.Duration // from each start
 	ExitCode  int

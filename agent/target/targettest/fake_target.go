@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"rollback-agent/agent"
 	"rollback-agent/agent/target"
@@ -55,6 +56,9 @@ func (f *Fake) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, er
 		return agent.Wanted{}, fmt.Errorf("loading the files of service %q: nothing is wanted", svc.Name)
 	}
 	w.Artifacts = slices.Clone(w.Artifacts)
+	if err := override(w.Artifacts, svc.Overrides); err != nil {
+		return agent.Wanted{Files: w.Files}, err
+	}
 	for i := range w.Artifacts {
 		w.Artifacts[i].Config = configOf(w.ConfigHash, w.Artifacts[i].Name)
 	}
@@ -104,12 +108,31 @@ func (f *Fake) Fetch(ctx context.Context, svc agent.Service, rel agent.Release, 
 		}
 	}
 	rel = learned(rel, snap.ConfigHash)
+	for _, a := range rel.Artifacts {
+		rel.Irreversible = rel.Irreversible || f.behave[a.Digest].Irreversible
+	}
 	if progress != nil {
 		for _, a := range rel.Artifacts {
 			progress(agent.Progress{Artifact: a.Name, Done: 1, Total: 1})
 		}
 	}
 	return rel, nil
+}
+
+// override puts other references in the place of the files'.
+func override(artifacts []agent.Artifact, refs map[string]string) error {
+	for name, ref := range refs {
+		at := slices.IndexFunc(artifacts, func(a agent.Artifact) bool { return a.Name == name })
+		switch {
+		case at < 0:
+			return agent.Permanent(fmt.Errorf("there is no artifact %q", name))
+		case strings.ContainsAny(ref, " \n"):
+			return agent.Permanent(fmt.Errorf("reading the reference %q", ref))
+		case ref != artifacts[at].Ref:
+			artifacts[at].FileRef, artifacts[at].Ref, artifacts[at].Digest = artifacts[at].Ref, ref, ""
+		}
+	}
+	return nil
 }
 
 func (f *Fake) fetch(svc agent.Service, a agent.Artifact) error {
