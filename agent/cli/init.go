@@ -101,9 +101,9 @@ func (in *invocation) printProposal(cmd *cobra.Command, p proposed) error {
 
 // printNext says how to go on.
 func (in *invocation) printNext(w io.Writer, p proposed) {
-	first := fmt.Sprintf("read it, then keep it: agent init --write --config %s", in.config)
+	first := fmt.Sprintf("read it, then keep it: the same with --write --config %s", in.config)
 	if p.Written != "" {
-		first = fmt.Sprintf("read it and mend it: %s (%d services)", p.Written, len(p.Services))
+		first = fmt.Sprintf("read it and mend it: %s (%s)", p.Written, services(len(p.Services)))
 	}
 	fmt.Fprintf(w, "next: %s\nnext: agent check --probe --config %s\nnext: agent run --config %s\n", first, in.config, in.config)
 }
@@ -140,4 +140,11 @@ func writeNew(path, text string) error {
 		return errors.Join(fmt.Errorf("writing %s: %w", path, err), os.Remove(path))
 	}
 	return nil
+}
+
+func services(n int) string {
+	if n == 1 {
+		return "1 service"
+	}
+	return fmt.Sprintf("%d services", n)
 }

@@ -86,7 +86,7 @@ func (p *probing) load(ctx context.Context, svc agent.Service) agent.Finding {
 	for i, a := range wanted.Artifacts {
 		names[i] = a.Name
 	}
-	found := fine("%s", strings.Join(names, ", "))
+	found := fine("%s: %s", count(len(names), "compose service", "compose services"), strings.Join(names, ", "))
 	if offline {
 		wanted.Warnings = append(wanted.Warnings, "nobody knows what runs: the engine does not answer")
 	}

@@ -229,7 +229,7 @@ func (p *proposing) refuse(file string, err error) {
 	for _, verb := range []string{"reading ", "loading "} {
 		message = strings.TrimPrefix(message, verb+file+": ")
 	}
-	p.result.Faults = append(p.result.Faults, agent.Fault{File: file, Message: message, Hint: agent.Hint(err)})
+	p.result.Faults = append(p.result.Faults, agent.Fault{File: file, Message: message, Hint: cmp.Or(agent.Hint(err), "mend the file, then try again")})
 }
 
 // describe lists what a project consists of, as comments.

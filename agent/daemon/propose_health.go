@@ -47,6 +47,7 @@ type door struct {
 	open   bool   // something listens
 	status int    // of an HTTP answer to /; 0: no HTTP
 	any    bool   // every path answers 200–299
+	sick   string // an earlier URL that answered 500–599: it exists, and may know more
 }
 
 // proposeHealth writes the health of a section: of what answers, the likeliest is
@@ -162,6 +163,9 @@ func (d *door) walk(ctx context.Context, scheme string) int {
 			d.url, d.passed = base+path, true
 			return code
 		}
+		if code >= 500 && nowhere < 500 && d.sick == "" {
+			d.sick = base + path
+		}
 	}
 	return last
 }
@@ -211,6 +215,9 @@ func (d door) praise() []string {
 			"Better than the open port: health_url = "+config.Quote(d.url)+" with its own path; health_status names other status codes")
 	default:
 		lines = append(lines, fmt.Sprintf("%s listens, and speaks no HTTP", d.part.Name))
+	}
+	if d.passed && d.sick != "" {
+		lines = append(lines, config.Others("health_url", d.sick, "says now that it is sick; it may know more than what stands below"))
 	}
 	if d.passed && strings.HasPrefix(d.url, "https:") {
 		lines = append(lines, `its certificate is not looked at; better: health_tls = { ca_file = "…", server_name = "…" }`)
