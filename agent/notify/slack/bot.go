@@ -31,8 +31,8 @@ func (b *bot) send(ctx context.Context, earlier notify.Attempt) (string, error) 
 	if err != nil {
 		return "", err
 	}
-	if edited && earlier.Unsure && r.Thread == "" {
-		if err := b.findDetails(ctx, &r); err != nil {
+	if edited && earlier.Unsure {
+		if err := b.findReplies(ctx, &r); err != nil {
 			return r.String(), err
 		}
 	}
@@ -57,7 +57,7 @@ func (b *bot) locate(ctx context.Context, earlier notify.Attempt) (ref, error) {
 func (b *bot) sendMain(ctx context.Context, r *ref, unsure bool) (edited bool, err error) {
 	c := b.w.short(b.m)
 	for tried := ""; r.TS != "" && r.TS != tried; {
-		if err := b.update(ctx, *r, r.TS, c, ""); !gone(err) {
+		if err := b.update(ctx, *r, r.TS, c); !gone(err) {
 			return true, err
 		}
 		tried, *r = r.TS, ref{}
@@ -68,7 +68,7 @@ func (b *bot) sendMain(ctx context.Context, r *ref, unsure bool) (edited bool, e
 			return false, err
 		}
 	}
-	channel, ts, err := b.post(ctx, c, "")
+	channel, ts, err := b.post(ctx, b.channel, c, "")
 	if err != nil {
 		return false, err
 	}
@@ -89,7 +89,7 @@ func (b *bot) sendDetails(ctx context.Context, r *ref) error {
 		return nil
 	}
 	if r.Thread != "" {
-		err := b.update(ctx, *r, r.Thread, c, partDetails)
+		err := b.update(ctx, *r, r.Thread, c)
 		if err == nil {
 			r.Details = content
 		}
@@ -126,9 +126,10 @@ func (b *bot) orGiveUp(err error) error {
 
 // post makes a message of the channel. It returns the channel's ID and the
 // message's time stamp, which is its name.
-func (b *bot) post(ctx context.Context, c content, part string, more ...slack.MsgOption) (channel, ts string, err error) {
-	err = b.inEitherForm(c, part, func(options ...slack.MsgOption) error {
-		channel, ts, err = b.api.PostMessageContext(ctx, b.channel, append(options, more...)...)
+func (b *bot) post(ctx context.Context, to string, c content, part string, more ...slack.MsgOption) (channel, ts string, err error) {
+	marked := slack.MsgOptionMetadata(metadata(b.m, part))
+	err = b.inEitherForm(c, marked, func(options ...slack.MsgOption) error {
+		channel, ts, err = b.api.PostMessageContext(ctx, to, append(options, more...)...)
 		if err == nil && (channel == "" || ts == "") {
 			err = errNoSlack
 		}
@@ -145,15 +146,16 @@ func (b *bot) reply(ctx context.Context, r *ref, c content, part string) (ts str
 	if loud {
 		more = append(more, slack.MsgOptionBroadcast())
 	}
-	_, ts, err = b.post(ctx, c, part, more...)
+	_, ts, err = b.post(ctx, r.Channel, c, part, more...)
 	if err == nil && loud {
 		r.Noticed = version(b.m)
 	}
 	return ts, err
 }
 
-func (b *bot) update(ctx context.Context, r ref, ts string, c content, part string) error {
-	return b.inEitherForm(c, part, func(options ...slack.MsgOption) error {
+// update edits one. Slack keeps its metadata.
+func (b *bot) update(ctx context.Context, r ref, ts string, c content) error {
+	return b.inEitherForm(c, slack.MsgOptionCompose(), func(options ...slack.MsgOption) error {
 		_, got, _, err := b.api.UpdateMessageContext(ctx, r.Channel, ts, options...)
 		if err == nil && got == "" {
 			err = errNoSlack
@@ -164,9 +166,8 @@ func (b *bot) update(ctx context.Context, r ref, ts string, c content, part stri
 
 // inEitherForm sends with blocks, and once more as plain text when Slack refuses
 // the message as such.
-func (b *bot) inEitherForm(c content, part string, send func(...slack.MsgOption) error) error {
+func (b *bot) inEitherForm(c content, marked slack.MsgOption, send func(...slack.MsgOption) error) error {
 	common := slack.MsgOptionCompose(slack.MsgOptionParse(false), slack.MsgOptionDisableLinkUnfurl(), slack.MsgOptionDisableMediaUnfurl())
-	marked := slack.MsgOptionMetadata(metadata(b.m, part))
 	err := send(common, marked, slack.MsgOptionText(c.text, false), slack.MsgOptionBlocks(c.blocks...))
 	if !refusedLooks(err) {
 		return err

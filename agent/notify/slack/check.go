@@ -66,7 +66,7 @@ func (b *bot) check(ctx context.Context, post bool) (string, error) {
 	}
 	found := fmt.Sprintf("bot %s in workspace %s, channel %s", who.User, who.Team, channel)
 	if post {
-		if _, _, err := b.post(ctx, b.w.notice(b.m), ""); err != nil {
+		if _, _, err := b.post(ctx, b.channel, b.w.notice(b.m), ""); err != nil {
 			return "", err
 		}
 		found += ", test message posted"

@@ -45,8 +45,10 @@ func (b *bot) findMain(ctx context.Context) (ref, error) {
 		if err != nil {
 			return ref{}, b.orBlind(b.explain("reading the channel's history", err))
 		}
-		if ts, seen := b.match(page.Messages, ""); ts != "" {
-			return ref{To: b.channel, Channel: channel, TS: ts, Noticed: seen}, nil
+		for _, found := range page.Messages {
+			if part, seen, ours := isOurs(found.Metadata, b.m); ours && part == "" {
+				return ref{To: b.channel, Channel: channel, TS: found.Timestamp, Noticed: seen}, nil
+			}
 		}
 		if params.Cursor = page.ResponseMetaData.NextCursor; params.Cursor == "" {
 			break
@@ -55,8 +57,9 @@ func (b *bot) findMain(ctx context.Context) (ref, error) {
 	return ref{}, nil
 }
 
-// findDetails does the same for the reply that holds the details.
-func (b *bot) findDetails(ctx context.Context, r *ref) error {
+// findReplies does the same for the thread: the reply that holds the details, and
+// what people were pinged with.
+func (b *bot) findReplies(ctx context.Context, r *ref) error {
 	replies, _, _, err := b.api.GetConversationRepliesContext(ctx, &slack.GetConversationRepliesParameters{
 		ChannelID: r.Channel, Timestamp: r.TS, Limit: findLimit, IncludeAllMetadata: true,
 	})
@@ -66,24 +69,16 @@ func (b *bot) findDetails(ctx context.Context, r *ref) error {
 		}
 		return b.orBlind(err)
 	}
-	if ts, seen := b.match(replies, partDetails); ts != "" {
-		r.Thread = ts
-		if seen == version(b.m) {
+	for _, reply := range replies {
+		part, seen, ours := isOurs(reply.Metadata, b.m)
+		if ours && part == partDetails && r.Thread == "" {
+			r.Thread = reply.Timestamp
+		}
+		if ours && seen == version(b.m) && reply.SubType == "thread_broadcast" {
 			r.Noticed = seen
 		}
 	}
 	return nil
-}
-
-// match returns the time stamp and the version of the first message that is this
-// one.
-func (b *bot) match(messages []slack.Message, part string) (ts, version string) {
-	for _, found := range messages {
-		if version, ours := isOurs(found.Metadata, b.m, part); ours {
-			return found.Timestamp, version
-		}
-	}
-	return "", ""
 }
 
 // orBlind goes on without having looked when Slack does not let us.

@@ -68,19 +68,21 @@ func (w writer) short(m notify.Message) content {
 }
 
 // details is what only those read who look closer. Without blocks there are
-// none.
+// none. How far an open deployment is, the message itself says.
 func (w writer) details(m notify.Message) content {
 	space := threadRoom()
 	rest := m.Evidence[min(len(m.Evidence), shownLines):]
-	blocks := slices.Concat(section(w.list(rest, space.evidence)), w.logs(m.Logs, space.logs),
-		section(w.timeline(m.Timeline, space.timeline)))
-	if len(blocks) == 0 {
+	blocks := slices.Concat(section(w.list(rest, space.evidence)), w.logs(m.Logs, space.logs))
+	if len(blocks) == 0 && m.Open {
 		return content{}
 	}
-	name := "Details: " + w.fit(title(m), maxHeader)
+	if blocks = append(blocks, section(w.timeline(m.Timeline, space.timeline))...); len(blocks) == 0 {
+		return content{}
+	}
+	name := fmt.Sprintf("*%s %s*", icon(m), w.fit(title(m), maxHeader))
 	return content{
-		blocks: slices.Concat(section("*"+name+"*"), blocks), text: name,
-		plain: name + "\n" + w.list(m.Timeline, maxPlain-maxHeader-20),
+		blocks: slices.Concat(section(name), blocks), text: w.text(m),
+		plain: w.text(m) + "\n" + w.list(m.Timeline, maxPlain-maxText),
 	}
 }
 
@@ -108,9 +110,8 @@ func (w writer) plain(m notify.Message) string {
 	for _, line := range m.Evidence[:min(len(m.Evidence), shownLines)] {
 		lines = append(lines, "• "+w.fit(oneLine(line), maxLine))
 	}
-	lines = append(lines, w.fit(oneLine(m.Hint), maxHint))
-	lines = slices.DeleteFunc(append(lines, w.commands(m.Commands)), func(line string) bool { return line == "" })
-	return join(lines, maxPlain)
+	lines = append(lines, w.fit(oneLine(m.Hint), maxHint), w.commands(m.Commands))
+	return join(lines, maxPlain, func(line string) string { return line })
 }
 
 func (w writer) head(m notify.Message) []slack.Block {
@@ -140,25 +141,20 @@ func (w writer) fields(facts []notify.Fact) []*slack.TextBlockObject {
 }
 
 // list has a bullet for each line.
-func (w writer) list(lines []string, limit int) string {
-	return join(w.bullets(lines), limit)
-}
+func (w writer) list(lines []string, limit int) string { return join(lines, limit, w.bullet) }
 
 func (w writer) timeline(lines []string, limit int) string {
-	if text := tail(w.bullets(lines), limit); text != "" {
+	if text := tail(lines, limit, w.bullet); text != "" {
 		return "*Timeline*\n" + text
 	}
 	return ""
 }
 
-func (w writer) bullets(lines []string) []string {
-	var bullets []string
-	for _, line := range lines {
-		if line = w.fit(oneLine(line), maxLine); line != "" {
-			bullets = append(bullets, "• "+line)
-		}
+func (w writer) bullet(line string) string {
+	if line = w.fit(oneLine(line), maxLine); line != "" {
+		return "• " + line
 	}
-	return bullets
+	return ""
 }
 
 // logs are code blocks, one for each instance, that share the space.
@@ -182,11 +178,9 @@ func (w writer) logs(tails []notify.Tail, limit int) []slack.Block {
 func (w writer) logOf(t notify.Tail, limit int) string {
 	name := fmt.Sprintf("*Log of %s*\n", w.fit(oneLine(t.Instance), maxFactName))
 	lines := t.Lines[max(0, len(t.Lines)-w.logLines):]
-	fitted := make([]string, len(lines))
-	for i, line := range lines {
-		fitted[i] = w.fit(logLine(line), min(maxLine, limit/2-40))
-	}
-	return name + code(tail(fitted, limit-units(name)-8))
+	return name + code(tail(lines, limit-units(name)-8, func(line string) string {
+		return cmp.Or(w.fit(logLine(line), min(maxLine, limit/2-40)), " ") // a line with nothing in it is one, too
+	}))
 }
 
 // logLine keeps what is in front: how far a line is indented says something.

@@ -46,8 +46,9 @@ func (r ref) String() string {
 	return string(text)
 }
 
-// metadata is what finds the message again. A key may be longer than Slack
-// allows.
+// metadata is what finds the message again. It is sent when the message is posted
+// and stays as it is: the version is the one that people were pinged for. A key
+// may be longer than Slack allows.
 func metadata(m notify.Message, part string) slack.SlackMetadata {
 	payload := map[string]any{"key": keyOf(m), "version": version(m)}
 	if part != "" {
@@ -63,16 +64,17 @@ func keyOf(m notify.Message) string {
 	return "sha256:" + sum(m.Key)
 }
 
-// isOurs tells whether the metadata is that of this part of the message, and of
-// which version.
-func isOurs(found slack.SlackMetadata, m notify.Message, part string) (version string, ours bool) {
-	is := func(key string) string { text, _ := found.EventPayload[key].(string); return text }
-	return is("version"), found.EventType == eventType && is("key") == keyOf(m) && is("part") == part
+// isOurs tells whether the metadata is that of this message, of which of its
+// parts, and for which version it was posted.
+func isOurs(found slack.SlackMetadata, m notify.Message) (part, version string, ours bool) {
+	text := func(key string) string { text, _ := found.EventPayload[key].(string); return text }
+	return text("part"), text("version"), found.EventType == eventType && text("key") == keyOf(m)
 }
 
-// version tells what people were pinged for from what is new to them.
+// version tells what people were pinged for from what is new to them. More words
+// on the same thing are not new.
 func version(m notify.Message) string {
-	return sum(fmt.Sprintf("%d\n%s\n%s\n%s", m.At.UnixNano(), m.Severity, m.Title, m.Why))
+	return sum(fmt.Sprintf("%d\n%s\n%s\n%s", m.At.UnixNano(), m.Severity, m.Icon, m.Title))
 }
 
 func sum(text string) string {

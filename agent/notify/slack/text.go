@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -77,32 +78,41 @@ func oneLine(text string) string {
 	}, text))
 }
 
-// join adds lines until the limit, and says how many are left out.
-func join(lines []string, limit int) string {
+// join shows lines until the limit, and says how many are left out. Those that
+// show nothing are passed over.
+func join(lines []string, limit int, show func(string) string) string {
 	const reserve = 40 // for the last line
-	var b strings.Builder
+	var shown []string
 	n := 0
 	for i, line := range lines {
-		if n += units(line) + 1; n > limit-reserve {
-			fmt.Fprintf(&b, "%s %d more", cutMark, len(lines)-i)
-			return b.String()
+		if line = show(line); line == "" {
+			continue
 		}
-		b.WriteString(line + "\n")
+		if n += units(line) + 1; n > limit-reserve {
+			return strings.Join(append(shown, fmt.Sprintf("%s %d more", cutMark, len(lines)-i)), "\n")
+		}
+		shown = append(shown, line)
 	}
-	return strings.TrimSuffix(b.String(), "\n")
+	return strings.Join(shown, "\n")
 }
 
 // tail is join from the other end: what is newest stays.
-func tail(lines []string, limit int) string {
+func tail(lines []string, limit int, show func(string) string) string {
 	const reserve = 40 // for the first line
-	n, from := 0, len(lines)
-	for from > 0 {
-		if n += units(lines[from-1]) + 1; n > limit-reserve {
-			return strings.Join(append([]string{fmt.Sprintf("%s %d before", cutMark, from)}, lines[from:]...), "\n")
+	var shown []string
+	n := 0
+	for i, line := range slices.Backward(lines) {
+		if line = show(line); line == "" {
+			continue
 		}
-		from--
+		if n += units(line) + 1; n > limit-reserve {
+			shown = append(shown, fmt.Sprintf("%s %d before", cutMark, i+1))
+			break
+		}
+		shown = append(shown, line)
 	}
-	return strings.Join(lines, "\n")
+	slices.Reverse(shown)
+	return strings.Join(shown, "\n")
 }
 
 // icon is the table of the package comment.

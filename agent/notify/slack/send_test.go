@@ -1,0 +1,353 @@
+package slack_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"rollback-agent/agent/notify"
+	"rollback-agent/agent/notify/slack"
+	"rollback-agent/agent/testbed"
+)
+
+func unescapedForm(t testing.TB, body []byte) string {
+	t.Helper()
+	text := string(body)
+	if !strings.HasPrefix(text, "{") {
+		form, err := url.ParseQuery(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text = form.Get("text") + form.Get("blocks") + form.Get("metadata")
+	}
+	return strings.NewReplacer(`\u003c`, "<", `\u003e`, ">", `\u0026`, "&").Replace(text)
+}
+
+// answering is how the Web API says that something is wrong.
+func answering(code string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"ok":false,"error":%q}`, code)
+	}
+}
+
+// on answers otherwise for one method, and lets the rest through.
+func on(server *testbed.Slack, method string, answer http.HandlerFunc) {
+	server.Intercept(func(w http.ResponseWriter, req *http.Request) {
+		if strings.Contains(req.URL.Path, method) {
+			answer(w, req)
+			return
+		}
+		server.Serve(w, req)
+	})
+}
+
+// lost takes a request and hangs up before the answer, as a crash in between
+// does.
+func lost(server *testbed.Slack) http.HandlerFunc {
+	return func(_ http.ResponseWriter, req *http.Request) {
+		server.Serve(discard{http.Header{}}, req)
+		panic(http.ErrAbortHandler)
+	}
+}
+
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+func TestField23UpdatesOneMessageInPlace(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	if !s.Updates() || hook(server).Updates() {
+		t.Error("only a bot can edit")
+	}
+	ref := mustSend(t, s, progress(), notify.Attempt{})
+	if got := len(wantOne(t, server).Replies); got != 0 {
+		t.Errorf("replies while there are no details: got %d, want 0", got)
+	}
+	ref = mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref})
+	got := wantOne(t, server)
+	if got.Edits != 1 || len(got.Replies) != 1 || !got.Replies[0].Broadcast {
+		t.Errorf("got %d edits and replies %+v, want 1 edit and one reply that the channel shows", got.Edits, got.Replies)
+	}
+	server.Forget()
+	if again := mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref}); again != ref {
+		t.Errorf("reference of the same version: got %s, want %s", again, ref)
+	}
+	if posts := server.Count("chat.postMessage"); posts != 0 {
+		t.Errorf("posts for the same version: got %d, want 0", posts)
+	}
+}
+
+func TestLoudFirstVersionPingsOnce(t *testing.T) {
+	server := start(t)
+	mustSend(t, bot(server), rolledBack(), notify.Attempt{})
+	got := wantOne(t, server)
+	if len(got.Replies) != 1 || got.Replies[0].Broadcast {
+		t.Errorf("got replies %+v, want one that only the thread shows", got.Replies)
+	}
+}
+
+func TestEveryLoudVersionIsNoticed(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	ref := mustSend(t, s, progress(), notify.Attempt{})
+	ref = mustSend(t, s, held(), notify.Attempt{Ref: ref})
+	mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref})
+	got := wantOne(t, server)
+	if len(got.Replies) != 2 || !got.Replies[0].Broadcast || !got.Replies[1].Broadcast {
+		t.Fatalf("got replies %+v, want the details and one notice, both in the channel", got.Replies)
+	}
+	if edits := got.Replies[0].Edits; edits != 1 {
+		t.Errorf("edits of the details: got %d, want 1", edits)
+	}
+}
+
+func TestQuietVersionPingsNobody(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	ref := mustSend(t, s, progress(), notify.Attempt{})
+	mustSend(t, s, succeeded(), notify.Attempt{Ref: ref})
+	for _, reply := range wantOne(t, server).Replies {
+		if reply.Broadcast {
+			t.Errorf("a success is shown in the channel twice: %s", reply.Render())
+		}
+	}
+}
+
+func TestField23KilledBetweenPostAndMark(t *testing.T) {
+	for name, channel := range map[string]string{"by id": testbed.SlackChannelID, "by name": "#deploys"} {
+		t.Run(name, func(t *testing.T) {
+			server := start(t)
+			for range 300 { // of others, over more than one page
+				mustSend(t, hook(server), trouble(), notify.Attempt{})
+			}
+			named := func(o *slack.Options) { o.Channel = channel }
+			on(server, "chat.postMessage", lost(server))
+			if _, err := bot(server, named).Send(t.Context(), rolledBack(), notify.Attempt{}); err == nil {
+				t.Fatal("got no error although the answer was lost")
+			}
+			server.Intercept(nil)
+			for range 250 {
+				mustSend(t, hook(server), trouble(), notify.Attempt{})
+			}
+			ref := mustSend(t, bot(server, named), rolledBack(), notify.Attempt{Unsure: true})
+			mustSend(t, bot(server, named), rolledBack(), notify.Attempt{Ref: ref})
+			if got := ours(server); len(got) != 1 || len(got[0].Replies) != 1 || got[0].Replies[0].Broadcast {
+				t.Errorf("got\n%s\nwant one message with one quiet reply", rendered(got))
+			}
+		})
+	}
+}
+
+func ours(server *testbed.Slack) []testbed.SlackMessage {
+	var found []testbed.SlackMessage
+	for _, m := range server.Messages() {
+		if !m.Webhook {
+			found = append(found, m)
+		}
+	}
+	return found
+}
+
+func TestKilledBetweenReplyAndMark(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	ref := mustSend(t, s, progress(), notify.Attempt{})
+	on(server, "chat.postMessage", lost(server))
+	ref, err := s.Send(t.Context(), rolledBack(), notify.Attempt{Ref: ref})
+	if err == nil || ref == "" {
+		t.Fatalf("got reference %q and error %v, want both", ref, err)
+	}
+	server.Intercept(nil)
+	mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref, Unsure: true})
+	if got := wantOne(t, server); len(got.Replies) != 1 {
+		t.Errorf("got\n%s\nwant one reply", got.Render())
+	}
+}
+
+func TestUnsureWithoutTheScopePostsAgain(t *testing.T) {
+	server := start(t)
+	mustSend(t, bot(server), progress(), notify.Attempt{})
+	server.Change(func(o *testbed.SlackOptions) { o.Scopes = []string{"chat:write"} })
+	var log strings.Builder
+	s := bot(server, logged(&log))
+	mustSend(t, s, progress(), notify.Attempt{Unsure: true})
+	mustSend(t, s, progress(), notify.Attempt{Unsure: true})
+	if got := len(server.Messages()); got != 3 {
+		t.Errorf("messages: got %d, want 3", got)
+	}
+	if got := strings.Count(log.String(), "cannot look for messages"); got != 1 {
+		t.Errorf("said %d times, want once: %s", got, log.String())
+	}
+}
+
+func TestUnsureWhileSlackIsDownIsTriedAgain(t *testing.T) {
+	server := start(t)
+	on(server, "conversations.history", answering("internal_error"))
+	if _, err := bot(server).Send(t.Context(), progress(), notify.Attempt{Unsure: true}); err == nil {
+		t.Error("got no error although it could not look")
+	}
+	if got := len(server.Messages()); got != 0 {
+		t.Errorf("messages: got %d, want 0", got)
+	}
+}
+
+func TestWhatCannotBeEditedIsPostedAnew(t *testing.T) {
+	for _, code := range []string{"message_not_found", "cant_update_message", "edit_window_closed"} {
+		server := start(t)
+		s := bot(server)
+		ref := mustSend(t, s, held(), notify.Attempt{})
+		on(server, "chat.update", answering(code))
+		again := mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref})
+		messages := server.Messages()
+		if len(messages) != 2 || len(messages[1].Replies) != 1 || messages[1].Replies[0].Broadcast || again == ref {
+			t.Errorf("%s: got\n%s\nwant two messages with details", code, rendered(messages))
+		}
+	}
+}
+
+func TestDeletedDetailsArePostedAnew(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	ref := mustSend(t, s, held(), notify.Attempt{})
+	if err := server.Delete(wantOne(t, server).Replies[0].TS); err != nil {
+		t.Fatal(err)
+	}
+	mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref})
+	if got := wantOne(t, server).Replies; len(got) != 1 || !got[0].Broadcast {
+		t.Errorf("got replies %+v, want the details again, in the channel", got)
+	}
+}
+
+func TestFailedThreadKeepsTheMessage(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	var posts atomic.Int32
+	on(server, "chat.postMessage", func(w http.ResponseWriter, req *http.Request) {
+		if posts.Add(1) > 1 {
+			w.WriteHeader(http.StatusBadGateway)
+			return
+		}
+		server.Serve(w, req)
+	})
+	ref, err := s.Send(t.Context(), rolledBack(), notify.Attempt{})
+	if err == nil || ref == "" {
+		t.Fatalf("got reference %q and error %v, want both", ref, err)
+	}
+	server.Intercept(nil)
+	mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref})
+	if got := wantOne(t, server); len(got.Replies) != 1 || got.Replies[0].Broadcast {
+		t.Errorf("got\n%s\nwant one message with one reply, quiet because the message was new", got.Render())
+	}
+}
+
+func TestAnotherChannelGetsAMessageOfItsOwn(t *testing.T) {
+	server := start(t)
+	ref := mustSend(t, bot(server), progress(), notify.Attempt{})
+	server.Forget()
+	mustSend(t, bot(server, func(o *slack.Options) { o.Channel = "deploys" }), succeeded(), notify.Attempt{Ref: ref})
+	if got := server.Count("chat.update"); got != 0 {
+		t.Errorf("edits in a channel that the config left: got %d, want 0", got)
+	}
+	mustSend(t, bot(server), succeeded(), notify.Attempt{Ref: "sent"}) // by a webhook, once
+	if got := len(server.Messages()); got != 3 {
+		t.Errorf("messages: got %d, want 3", got)
+	}
+}
+
+func TestRefusedLooksGoAsPlainText(t *testing.T) {
+	for _, code := range []string{"invalid_blocks", "msg_blocks_too_long", "metadata_too_large"} {
+		server := start(t)
+		picky := func(w http.ResponseWriter, req *http.Request) {
+			body, err := io.ReadAll(req.Body)
+			if err != nil {
+				return
+			}
+			form, err := url.ParseQuery(string(body))
+			if err != nil || len(form.Get("blocks")) > len("[]") {
+				answering(code)(w, req)
+				return
+			}
+			req.Body = io.NopCloser(strings.NewReader(string(body)))
+			server.Serve(w, req)
+		}
+		server.Intercept(picky)
+		var log strings.Builder
+		s := bot(server, logged(&log))
+		ref := mustSend(t, s, progress(), notify.Attempt{})
+		mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref})
+		got := wantOne(t, server)
+		if text := got.Render(); !strings.Contains(text, "From → to: r7 web:1.4 → r8 web:1.5") || got.Edits != 1 {
+			t.Errorf("%s: got\n%s\nwant the facts as plain text", code, text)
+		}
+		if !strings.Contains(log.String(), code) {
+			t.Errorf("log: got %q, want the reason", log.String())
+		}
+	}
+}
+
+func TestRefusedDetailsDoNotStopTheMessage(t *testing.T) {
+	server := start(t)
+	on(server, "chat.postMessage", func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		if strings.Contains(string(body), "thread_ts") {
+			answering("msg_too_long")(w, req)
+			return
+		}
+		req.Body = io.NopCloser(strings.NewReader(string(body)))
+		server.Serve(w, req)
+	})
+	mustSend(t, bot(server), rolledBack(), notify.Attempt{})
+	wantOne(t, server)
+}
+
+func TestSlackComesBack(t *testing.T) {
+	server := start(t)
+	for mode, s := range modes(server) {
+		if err := server.Down(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Send(t.Context(), trouble(), notify.Attempt{}); err == nil {
+			t.Errorf("%s: got no error while Slack is down", mode)
+		}
+		if err := server.Up(); err != nil {
+			t.Fatal(err)
+		}
+		mustSend(t, s, trouble(), notify.Attempt{})
+	}
+	if got := len(server.Messages()); got != 2 {
+		t.Errorf("messages: got %d, want 2", got)
+	}
+}
+
+func TestSlowSlackIsNotWaitedFor(t *testing.T) {
+	server := start(t)
+	release := make(chan struct{})
+	defer close(release)
+	server.Intercept(func(http.ResponseWriter, *http.Request) { <-release })
+	impatient := func(o *slack.Options) { o.Timeout = 50 * time.Millisecond }
+	for mode, s := range map[string]*slack.Sender{"bot": bot(server, impatient), "webhook": hook(server, impatient)} {
+		if _, err := s.Send(t.Context(), trouble(), notify.Attempt{}); err == nil || !strings.Contains(err.Error(), "no answer in time") {
+			t.Errorf("%s: got %v, want no answer in time", mode, err)
+		}
+	}
+}
+
+func TestMessagesCarryTheirKey(t *testing.T) {
+	server := start(t)
+	mustSend(t, bot(server), rolledBack(), notify.Attempt{})
+	got := wantOne(t, server)
+	if got.Metadata.EventType != "rollback_agent_message" || got.Metadata.EventPayload["key"] != "deployment/17 on vm-17" {
+		text, _ := json.Marshal(got.Metadata)
+		t.Errorf("got metadata %s", text)
+	}
+}
