@@ -4,3 +4,9 @@ package compose
 func (t *Target) SetSpace(free, total int64) {
 	t.space = func(string) (space, error) { return space{free: free, total: total}, nil }
 }
+
+// SpaceOf measures a real disk.
+func SpaceOf(dir string) (free, total int64, err error) {
+	s, err := spaceOf(dir)
+	return s.free, s.total, err
+}

@@ -12,7 +12,8 @@ import (
 )
 
 // Local resolves what a reference names on this host: the repository's own
-// digest where it has one, else the image ID.
+// digest where it has one, else the image ID. Of several digests of one image it
+// is the artifact's own, if that is among them.
 func (t *Target) Local(ctx context.Context, svc agent.Service, artifact agent.Artifact) (string, bool, error) {
 	e, err := t.engine(svc)
 	if err != nil {
@@ -21,6 +22,9 @@ func (t *Target) Local(ctx context.Context, svc agent.Service, artifact agent.Ar
 	image, err := e.image(ctx, artifact.Ref)
 	if err != nil || image == nil {
 		return "", false, err
+	}
+	if artifact.Digest != "" && isImage(image, artifact.Digest) {
+		return artifact.Digest, true, nil
 	}
 	wanted := repository(artifact.Ref)
 	for _, ref := range slices.Sorted(slices.Values(image.RepoDigests)) {
