@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"os/exec"
@@ -144,7 +145,11 @@ func (p *probing) askRegistry(ctx context.Context, w wants) agent.Finding {
 func explainRegistry(ctx context.Context, d docker, w wants, err error) agent.Finding {
 	found := failed(err)
 	found.Detail = strings.TrimPrefix(found.Detail, "resolving "+w.artifact.Ref+": ")
-	if found.Hint == "" && errors.Is(err, agent.ErrUnreachable) {
+	switch {
+	case found.Hint != "":
+	case errors.Is(err, fs.ErrPermission):
+		found.Hint = "docker_config in [registry] may name one that this user may read"
+	case errors.Is(err, agent.ErrUnreachable):
 		found.Hint = "can this host reach it? Look at DNS, firewall and HTTPS_PROXY"
 	}
 	if d == nil {
