@@ -78,7 +78,7 @@ func (c *cycle) succeeded(entry *agent.Entry, record *agent.ServiceRecord, next 
 	}
 	record.Serving, record.Critical = next.To, false
 	if next.Kind == agent.KindAdopt {
-		record.Drift = rel.Partial
+		record.Drift = rel.Partial || rel.Fingerprint != record.Wanted
 	}
 	entry.Releases = append(entry.Releases, rel)
 }

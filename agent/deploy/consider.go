@@ -148,36 +148,6 @@ func (w *Worker) wantedRelease() agent.Release {
 	}
 }
 
-// adopt takes over what serves. Equal to the files, it can be restored later; else
-// only what serves is known.
-func (w *Worker) adopt(ctx context.Context, ask request, p agent.Plan) error {
-	rel := w.wantedRelease()
-	if p.Reason == agent.ReasonDrift {
-		rel = observedRelease(w.svc.Name, w.wanted.running)
-	}
-	return w.deploy(ctx, ask, agent.KindAdopt, rel, nil)
-}
-
-// observedRelease describes what runs, as far as it shows from outside.
-func observedRelease(service string, running agent.Running) agent.Release {
-	rel := agent.Release{Service: service, Partial: true, Standing: agent.StandingNew}
-	for _, i := range running.Instances {
-		at := slices.IndexFunc(rel.Artifacts, i.Runs)
-		if at < 0 {
-			at = len(rel.Artifacts)
-			rel.Artifacts = append(rel.Artifacts, agent.Artifact{Name: i.Artifact, Ref: i.Ref, Digest: i.Local, Local: i.Local, Config: i.Config})
-		}
-		if i.Phase == agent.PhaseRunning || i.Phase == agent.PhaseRestarting {
-			rel.Artifacts[at].Count++
-		}
-	}
-	for n, a := range rel.Artifacts {
-		rel.Artifacts[n].OneShot = a.Count == 0 // what does not run now is not asked to
-	}
-	rel.Fingerprint = agent.Fingerprint(rel.Artifacts, "partial")
-	return rel
-}
-
 // deploy records the intent as a new deployment with its release, and drives it to
 // its end. leaving, if any, goes into quarantine with it.
 func (w *Worker) deploy(ctx context.Context, ask request, kind agent.DeploymentKind, rel agent.Release, leaving *agent.Release) error {
