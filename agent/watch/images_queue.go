@@ -85,6 +85,9 @@ func (q queue) Less(a, b int) bool {
 	if waits := q[a].question != nil; waits != (q[b].question != nil) {
 		return waits
 	}
+	if q[a].slot.Equal(q[b].slot) {
+		return q[a].silent.Before(q[b].silent) // after a failure, another one tries first
+	}
 	return q[a].slot.Before(q[b].slot)
 }
 

@@ -24,7 +24,7 @@ func (i *Images) settle(img *image, q *question, digest string, err error, now t
 		i.responds(h, q, now)
 		img.silent = time.Time{}
 		i.refused(img, q, err, now)
-	case !img.silent.IsZero() && h.responded.After(img.silent):
+	case !img.silent.IsZero() && !h.responded.Before(img.silent):
 		// Others were answered since this one last was not: the host is well.
 		img.silent = now
 		i.refused(img, q, err, now)

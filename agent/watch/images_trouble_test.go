@@ -156,8 +156,8 @@ func TestOneSickReferenceIsItsOwnTrouble(t *testing.T) {
 		w.Set("api", []string{"ghcr.io/acme/api:1"})
 		pass(2 * poll)
 		w.serve("ghcr.io/acme/sick:1", "", errDown)
-		pass(5 * poll)
-		w.forget()
+		pass(10 * poll)
+		w.locked(func() { w.asks = nil })
 		pass(60 * poll)
 		for _, ref := range []string{"ghcr.io/acme/web:1", "ghcr.io/acme/api:1", "ghcr.io/acme/sick:1"} {
 			if got := len(w.times(ref)); got != 60 {
