@@ -47,9 +47,6 @@ func TestField02PullsThatDoNotBringTheImage(t *testing.T) {
 		"the manifest is another one": {func(h *host) {
 			h.distort("/manifests/", another, isJSON)
 		}, "", ""},
-		"a layer is cut off": {func(h *host) {
-			h.distort("/blobs/", func(body []byte) []byte { return body[:len(body)/2] }, func(body []byte) bool { return !isJSON(body) })
-		}, "pulling", ""},
 		"a layer is another one": {func(h *host) {
 			h.distort("/blobs/", another, func(body []byte) bool { return !isJSON(body) })
 		}, "", ""},

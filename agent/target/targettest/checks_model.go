@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -62,6 +63,44 @@ func desiredNamesFiles(t testing.TB, h Harness) {
 	}
 	if !slices.Contains(w.Files, whole.Files[0]) {
 		t.Errorf("got files %v beside the error, want %s among them: mending it would go unnoticed", w.Files, whole.Files[0])
+	}
+}
+
+func desiredOverrides(t testing.TB, h Harness) {
+	s := onStage(t, h)
+	s.Want(t, Version{Content: "one"})
+	named := s.desired().Artifacts[0]
+	other := named.Ref + "-override"
+	for _, ref := range []string{other, "", other, named.Ref} { // "": no override
+		svc, want := s.Service(), agent.Artifact{Ref: other, FileRef: named.Ref}
+		if ref != "" {
+			svc.Overrides = map[string]string{named.Name: ref}
+		}
+		if ref != other {
+			want = agent.Artifact{Ref: named.Ref}
+		}
+		w, err := s.Target().Desired(s.Context(), svc)
+		if err != nil {
+			t.Fatalf("Desired with the override %q: got %v, want no error", ref, err)
+		}
+		if got := w.Artifacts[0]; got.Ref != want.Ref || got.FileRef != want.FileRef {
+			t.Errorf("with the override %q: got %s instead of %q, want %s instead of %q", ref, got.Ref, got.FileRef, want.Ref, want.FileRef)
+		}
+	}
+}
+
+func desiredRefusesOverrides(t testing.TB, h Harness) {
+	s := onStage(t, h)
+	s.Want(t, Version{Content: "one"})
+	named := s.desired().Artifacts[0]
+	svc := s.Service()
+	svc.Overrides = map[string]string{named.Name + "x": named.Ref}
+	w, err := s.Target().Desired(s.Context(), svc)
+	if !agent.IsPermanent(err) || !strings.Contains(err.Error(), named.Name) {
+		t.Errorf("got %v from an override for what the files do not have, want a permanent error that names what they have", err)
+	}
+	if len(w.Files) == 0 {
+		t.Error("got no files to watch beside the error")
 	}
 }
 

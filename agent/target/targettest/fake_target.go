@@ -33,8 +33,8 @@ func (f *Fake) Check(ctx context.Context, _ agent.Service) ([]agent.Fault, error
 	return nil, err
 }
 
-// Desired returns what SetWanted said, with the snapshot and the instances'
-// config filled in.
+// Desired returns what SetWanted said, with overrides, the snapshot and the
+// instances' config filled in.
 func (f *Fake) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, error) {
 	_, err := f.enter(ctx, MethodDesired)
 	f.mu.Lock()
@@ -125,7 +125,7 @@ func override(artifacts []agent.Artifact, refs map[string]string) error {
 		at := slices.IndexFunc(artifacts, func(a agent.Artifact) bool { return a.Name == name })
 		switch {
 		case at < 0:
-			return agent.Permanent(fmt.Errorf("there is no artifact %q", name))
+			return agent.Permanent(fmt.Errorf("there is no artifact %q, but %v", name, namesOf(artifacts)))
 		case strings.ContainsAny(ref, " \n"):
 			return agent.Permanent(fmt.Errorf("reading the reference %q", ref))
 		case ref != artifacts[at].Ref:
@@ -133,6 +133,14 @@ func override(artifacts []agent.Artifact, refs map[string]string) error {
 		}
 	}
 	return nil
+}
+
+func namesOf(artifacts []agent.Artifact) []string {
+	names := make([]string, len(artifacts))
+	for i, a := range artifacts {
+		names[i] = a.Name
+	}
+	return names
 }
 
 func (f *Fake) fetch(svc agent.Service, a agent.Artifact) error {

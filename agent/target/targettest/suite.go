@@ -72,6 +72,8 @@ func Checks() []Check {
 		{"DesiredIsStable", desiredIsStable},
 		{"DesiredSeesAnEdit", desiredSeesAnEdit},
 		{"DesiredNamesFilesOfBrokenOnes", desiredNamesFiles},
+		{"DesiredPutsOverridesInPlace", desiredOverrides},
+		{"DesiredRefusesStrangeOverrides", desiredRefusesOverrides},
 		{"RunningNothing", runningNothing},
 		{"RunningSurvivesBrokenFiles", runningSurvivesBrokenFiles},
 		{"FetchChangesNothingThatServes", fetchChangesNothing},

@@ -96,7 +96,7 @@ func (r *recorder) run(check targettest.Check, h targettest.Harness) []string {
 	return r.failures
 }
 
-// The five seeded faults. Each is one that a real updater had.
+// The seeded faults. Each is one that a real updater had.
 
 // restarter recreates what runs already at every Apply.
 type restarter struct{ *targettest.Fake }
@@ -150,6 +150,28 @@ func (b forgetful) Apply(ctx context.Context, svc agent.Service, rel agent.Relea
 	return b.Fake.Apply(ctx, svc, rel, share)
 }
 
+// stubborn deploys what the files name, whatever a human wants.
+type stubborn struct{ *targettest.Fake }
+
+func (b stubborn) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, error) {
+	svc.Overrides = nil
+	return b.Fake.Desired(ctx, svc)
+}
+
+// sticky goes on with an override that was taken back.
+type sticky struct {
+	*targettest.Fake
+	last map[string]string
+}
+
+func (b *sticky) Desired(ctx context.Context, svc agent.Service) (agent.Wanted, error) {
+	if svc.Overrides == nil {
+		svc.Overrides = b.last
+	}
+	b.last = svc.Overrides
+	return b.Fake.Desired(ctx, svc)
+}
+
 func TestBrokenFakesFailTheSuite(t *testing.T) {
 	for name, seed := range map[string]func(*targettest.Fake) target.Target{
 		"recreates what runs":           func(f *targettest.Fake) target.Target { return restarter{f} },
@@ -157,6 +179,8 @@ func TestBrokenFakesFailTheSuite(t *testing.T) {
 		"deletes what is kept":          func(f *targettest.Fake) target.Target { return reaper{f} },
 		"takes exits for stops":         func(f *targettest.Fake) target.Target { return deaf{f} },
 		"restores the files of the day": func(f *targettest.Fake) target.Target { return forgetful{f} },
+		"deaf to overrides":             func(f *targettest.Fake) target.Target { return stubborn{f} },
+		"overrides for ever":            func(f *targettest.Fake) target.Target { return &sticky{Fake: f} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
