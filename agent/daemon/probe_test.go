@@ -161,7 +161,7 @@ func TestProbeImages(t *testing.T) {
 	}
 	want(t, probes(t, write(one, uses("tbgood")), world), "registry", secret, "warn", "login from docker-credential-tbgood, which is in "+bin, "/usr/local/bin")
 	want(t, probes(t, write(one, uses("tbbad")), world), "registry", secret, "FAIL", "no session", "echo "+private.Registry.Host+" | docker-credential-tbbad get")
-	want(t, probes(t, write(one, uses("tbnone")), world), "registry", secret, "FAIL", "docker-credential-tbnone", "install")
+	want(t, probes(t, write(one, uses("tbnone")), world), "registry", secret, "FAIL", "install docker-credential-tbnone in /usr/local/bin", "/usr/local/sbin:/usr/local/bin:")
 	open.Registry.Intercept(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) })
 	want(t, probes(t, write(fmt.Sprintf("services: {a: {image: %s}}", gone), "{}"), world), "registry", gone, "FAIL", "the copy on this host counts")
 }

@@ -124,7 +124,7 @@ func (p *probing) askRegistry(ctx context.Context, w wants) agent.Finding {
 	d := p.docker(w.svc)
 	answer, err := p.resolve.Ask(ctx, w.artifact.Ref)
 	if err != nil {
-		return explainRegistry(ctx, d, w, err)
+		return explainRegistry(ctx, d, w, answer.Login, err)
 	}
 	if strings.Contains(w.artifact.Ref, "@"+answer.Digest) {
 		return fine("pinned by digest: nobody is asked")
@@ -142,10 +142,13 @@ func (p *probing) askRegistry(ctx context.Context, w wants) agent.Finding {
 
 // explainRegistry tells an image that was made on this host from one that its
 // registry should know.
-func explainRegistry(ctx context.Context, d docker, w wants, err error) agent.Finding {
+func explainRegistry(ctx context.Context, d docker, w wants, login string, err error) agent.Finding {
 	found := failed(err)
 	found.Detail = strings.TrimPrefix(found.Detail, "resolving "+w.artifact.Ref+": ")
 	switch {
+	case errors.Is(err, exec.ErrNotFound) && strings.HasPrefix(login, helperPrefix):
+		found.Hint = fmt.Sprintf("install %s in /usr/local/bin (the installed agent looks in %s only), or take it out of Docker's config.json",
+			login, strings.Join(servicePath, ":"))
 	case found.Hint != "":
 	case errors.Is(err, fs.ErrPermission):
 		found.Hint = "docker_config in [registry] may name one that this user may read"
@@ -165,13 +168,15 @@ func explainRegistry(ctx context.Context, d docker, w wants, err error) agent.Fi
 	return found
 }
 
+const helperPrefix = "docker-credential-"
+
 // servicePath is where systemd lets a service look for programs.
 var servicePath = []string{"/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin"}
 
 // hiddenHelper returns the directory of a credential helper that a human's PATH
 // has and that of a system service has not, else "".
 func hiddenHelper(login string) string {
-	if !strings.HasPrefix(login, "docker-credential-") {
+	if !strings.HasPrefix(login, helperPrefix) {
 		return ""
 	}
 	for _, dir := range servicePath {
