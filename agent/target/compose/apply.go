@@ -248,6 +248,9 @@ func (a *applying) explainUp(ctx context.Context, err error) error {
 	if strings.Contains(err.Error(), "port is already allocated") || strings.Contains(err.Error(), "address already in use") {
 		return agent.WithHint(err, "something else on this host listens on that port")
 	}
+	if strings.Contains(err.Error(), "is already in use by container") {
+		return agent.WithHint(err, "another container has that name: `docker ps -a` shows it; remove or rename it")
+	}
 	return err
 }
 
