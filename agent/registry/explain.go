@@ -5,8 +5,11 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"path/filepath"
+	"strings"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -17,27 +20,41 @@ import (
 // explain sorts an error into what a repetition may mend and what it cannot, and
 // says what a human can do.
 func (r *Resolver) explain(ctx context.Context, s *session, ref name.Reference, err error) error {
-	host := ref.Context().RegistryStr()
+	if busy, ok := errors.AsType[*BusyError](err); ok {
+		return busy
+	}
 	if agent.IsPermanent(err) || errors.Is(err, agent.ErrUnreachable) {
 		return err
 	}
 	if ctx.Err() != nil {
 		return unreachable(context.Cause(ctx))
 	}
-	if isCertificate(err) {
-		return agent.WithHint(unreachable(err), "put the CA of "+host+" in "+filepath.Join(r.opts.CertsDir, host, "ca.crt"))
-	}
-	if answer, ok := errors.AsType[*transport.Error](err); ok {
+	// A loopback registry is asked with TLS and without: the certificate says more
+	// than the complaint about plain HTTP.
+	if answer, ok := errors.AsType[*transport.Error](err); ok && !isCertificate(err) {
 		return explainAnswer(s, ref, answer)
 	}
-	if errors.Is(err, errPlain) || errors.Is(err, http.ErrSchemeMismatch) {
-		return agent.WithHint(unreachable(err), fmt.Sprintf("where %s really has no TLS: insecure = [%q] under [registry]", host, host))
+	return agent.WithHint(unreachable(err), r.hint(ref.Context().RegistryStr(), err))
+}
+
+// hint says what may be wrong between here and the registry.
+func (r *Resolver) hint(host string, err error) string {
+	_, unknown := errors.AsType[*net.DNSError](err)
+	switch {
+	case isCertificate(err):
+		return "put the CA of " + host + " in " + filepath.Join(r.opts.CertsDir, host, "ca.crt")
+	case errors.Is(err, errPlain), errors.Is(err, http.ErrSchemeMismatch):
+		return fmt.Sprintf("where %s really has no TLS: insecure = [%q] under [registry]", host, host)
+	case unknown:
+		return "the name cannot be looked up: check how it is written, and DNS on this machine"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "nothing listens there: check that the registry is up, and the port"
 	}
-	return unreachable(err)
+	return ""
 }
 
 func explainAnswer(s *session, ref name.Reference, answer *transport.Error) error {
-	host, said := ref.Context().RegistryStr(), text(answer)
+	host, said := hostOf(ref), text(answer)
 	switch answer.StatusCode {
 	case http.StatusNotFound:
 		err := fmt.Errorf("%s has no such image: %s", host, said)
@@ -51,17 +68,27 @@ func explainAnswer(s *session, ref name.Reference, answer *transport.Error) erro
 	return unreachable(errors.New(said))
 }
 
-// text leaves out the library's advice about HEAD.
+// maxText is how much of a registry's own words is kept, in characters.
+const maxText = 200
+
+// text is one line: who was asked for what, and what came back. The query of the
+// URL, and bodies that are meant for a browser, are left out.
 func text(answer *transport.Error) string {
-	if answer.Request == nil || answer.Request.Method != http.MethodHead {
-		return answer.Error()
+	said := fmt.Sprintf("%d %s", answer.StatusCode, http.StatusText(answer.StatusCode))
+	if answer.Request != nil {
+		u := answer.Request.URL
+		said = fmt.Sprintf("%s %s://%s%s: %s", answer.Request.Method, u.Scheme, u.Host, u.Path, said)
 	}
-	return fmt.Sprintf("HEAD %s: %d %s", answer.Request.URL.Redacted(), answer.StatusCode, http.StatusText(answer.StatusCode))
+	if len(answer.Errors) == 0 {
+		return said
+	}
+	words := []rune(strings.Join(strings.Fields(fmt.Sprintf("%s %s", answer.Errors[0].Code, answer.Errors[0].Message)), " "))
+	return said + ": " + string(words[:min(len(words), maxText)])
 }
 
 func loginHint(source, host string) string {
 	login := "docker login " + host
-	if host == name.DefaultRegistry {
+	if host == DockerHub {
 		login = "docker login"
 	}
 	if source == "" {

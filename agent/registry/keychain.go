@@ -2,19 +2,14 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/docker/cli/cli/config"
 	"github.com/docker/cli/cli/config/configfile"
-	helper "github.com/docker/docker-credential-helpers/client"
-	"github.com/docker/docker-credential-helpers/credentials"
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 
@@ -53,8 +48,9 @@ func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (a
 		if key == name.DefaultRegistry {
 			key = authn.DefaultAuthKey
 		}
-		login, source, err := lookUp(ctx, file, key)
+		login, source, err := k.lookUp(ctx, file, key)
 		if err != nil {
+			k.source.Store(&source)
 			return nil, err
 		}
 		if login != (authn.AuthConfig{}) {
@@ -64,6 +60,14 @@ func (k *keychain) ResolveContext(ctx context.Context, target authn.Resource) (a
 	}
 	k.source.Store(new(string))
 	return authn.Anonymous, nil
+}
+
+// dir is the folder that holds the config.json.
+func (k *keychain) dir() string {
+	if info, err := os.Stat(k.config); err == nil && !info.IsDir() {
+		return filepath.Dir(k.config)
+	}
+	return k.config
 }
 
 // load takes the config.json itself, or the folder that holds it.
@@ -89,53 +93,27 @@ func (k *keychain) load() (*configfile.ConfigFile, error) {
 }
 
 // lookUp returns the login for a key, and where it came from. No login is the
-// zero value.
-func lookUp(ctx context.Context, file *configfile.ConfigFile, key string) (login authn.AuthConfig, source string, err error) {
+// zero value. Like Docker, it asks a store for registries only: for a repository
+// some fail.
+func (k *keychain) lookUp(ctx context.Context, file *configfile.ConfigFile, key string) (login authn.AuthConfig, source string, err error) {
 	program := file.CredentialHelpers[key]
-	if program == "" {
+	if program == "" && file.CredentialsStore != "" {
+		if strings.Contains(strings.TrimPrefix(key, authn.DefaultAuthKey), "/") {
+			return authn.AuthConfig{}, "", nil
+		}
 		program = file.CredentialsStore
 	}
 	if program != "" {
 		program = "docker-credential-" + program
-		login, err := askHelper(ctx, program, key)
+		login, err := k.askHelper(ctx, program, key)
 		return login, program, err
 	}
 	found, err := file.GetAuthConfig(key)
 	if err != nil {
-		return authn.AuthConfig{}, "", fmt.Errorf("reading the login for %s: %w", key, err)
+		return authn.AuthConfig{}, file.Filename, fmt.Errorf("reading the login for %s: %w", key, err)
 	}
 	return authn.AuthConfig{
 		Username: found.Username, Password: found.Password, Auth: found.Auth,
 		IdentityToken: found.IdentityToken, RegistryToken: found.RegistryToken,
 	}, file.Filename, nil
 }
-
-func askHelper(ctx context.Context, program, key string) (authn.AuthConfig, error) {
-	if _, err := exec.LookPath(program); err != nil {
-		err = fmt.Errorf("asking the credential helper %s for %s: %w", program, key, exec.ErrNotFound)
-		return authn.AuthConfig{}, agent.Permanent(agent.WithHint(err,
-			fmt.Sprintf("install %s in %s, or take it out of Docker's config.json", program, filepath.SplitList(os.Getenv("PATH")))))
-	}
-	answer, err := helper.Get(func(args ...string) helper.Program {
-		cmd := exec.CommandContext(ctx, program, args...)
-		cmd.WaitDelay = time.Second
-		return helperProgram{cmd}
-	}, key)
-	switch {
-	case credentials.IsErrCredentialsNotFound(err):
-		return authn.AuthConfig{}, nil
-	case err != nil:
-		err = fmt.Errorf("asking the credential helper %s for %s: %w", program, key, errors.Join(err, agent.ErrUnreachable))
-		return authn.AuthConfig{}, agent.WithHint(err,
-			fmt.Sprintf("try it as the user that runs the agent: echo %s | %s get", key, program))
-	case answer.Username == "<token>":
-		return authn.AuthConfig{Username: answer.Username, IdentityToken: answer.Secret}, nil
-	}
-	return authn.AuthConfig{Username: answer.Username, Password: answer.Secret}, nil
-}
-
-// helperProgram is a credential helper that ends with a context.
-type helperProgram struct{ cmd *exec.Cmd }
-
-func (p helperProgram) Output() ([]byte, error) { return p.cmd.Output() }
-func (p helperProgram) Input(in io.Reader)      { p.cmd.Stdin = in }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -80,15 +81,62 @@ func TestStaleLoginIsRenewed(t *testing.T) {
 
 func TestBearerTokens(t *testing.T) {
 	tb := testbed.New(t)
-	ref, want := tb.Push("app", "v1", testbed.Good)
-	front := bearerFront(t, tb.Registry.Host, "ada", "engine")
-	ref = strings.Replace(ref, tb.Registry.Host, front, 1)
-	config := dockerConfig(t, login(front, "ada", "engine"))
+	_, want := tb.Push("app", "v1", testbed.Good)
+	front := newFront(t, tb.Registry.Host, "ada", "engine")
+	ref := front.host + "/app:v1"
+	config := dockerConfig(t, login(front.host, "ada", "engine"))
 	wantDigest(t, newResolver(t, registry.Options{DockerConfig: config}), ref, want)
 
-	wrong := dockerConfig(t, login(front, "ada", "wrong"))
+	wrong := dockerConfig(t, login(front.host, "ada", "wrong"))
 	_, err := newResolver(t, registry.Options{DockerConfig: wrong}).Resolve(t.Context(), ref)
-	wantPermanent(t, err, "docker login "+front)
+	wantPermanent(t, err, "docker login "+front.host)
+}
+
+func TestField18ExpiredTokenIsRenewedOnce(t *testing.T) {
+	tb := testbed.New(t)
+	_, want := tb.Push("app", "v1", testbed.Good)
+	front := newFront(t, tb.Registry.Host, "ada", "engine")
+	ref := front.host + "/app:v1"
+	r := newResolver(t, registry.Options{DockerConfig: dockerConfig(t, login(front.host, "ada", "engine"))})
+	for hours := range 4 {
+		for range 3 {
+			wantDigest(t, r, ref, want)
+		}
+		if got := front.issued.Load(); got != int64(hours)+1 {
+			t.Errorf("got %d tokens in hour %d, want one an hour", got, hours+1)
+		}
+		front.expire()
+	}
+	if got := tb.Registry.Count("GET", "/manifests/"); got != 0 {
+		t.Errorf("got %d GET of manifests, want none", got)
+	}
+}
+
+// The logins that helpers of clouds give out end as well: then the token server
+// refuses them, and the helper has a new one.
+func TestField18ExpiredLoginOfAHelperIsRenewedOnce(t *testing.T) {
+	tb := testbed.New(t)
+	_, want := tb.Push("app", "v1", testbed.Good)
+	front := newFront(t, tb.Registry.Host, "ada", "first")
+	bin := t.TempDir()
+	t.Setenv("PATH", bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+	calls := filepath.Join(bin, "calls")
+	give := func(password string) {
+		script(t, bin, "docker-credential-cloud", fmt.Sprintf(`echo x >> %s; echo '{"Username":"ada","Secret":%q}'`, calls, password))
+	}
+	give("first")
+	ref := front.host + "/app:v1"
+	r := newResolver(t, registry.Options{DockerConfig: dockerConfig(t, `{"credsStore":"cloud"}`)})
+	wantDigest(t, r, ref, want)
+	give("second")
+	front.setPassword("second")
+	front.expire()
+	for range 3 {
+		wantDigest(t, r, ref, want)
+	}
+	if got, err := os.ReadFile(calls); err != nil || string(got) != "x\nx\n" {
+		t.Errorf("got %q, %v, want two calls of the helper", got, err)
+	}
 }
 
 func login(host, user, password string) string {
@@ -112,30 +160,49 @@ func script(t *testing.T, dir, name, body string) {
 	}
 }
 
-// bearerFront asks for a token that its own /token gives out for the login, and
-// passes everything else on to the registry.
-func bearerFront(t *testing.T, host, user, password string) string {
+// front asks for a token that its own /token gives out for the login, and passes
+// everything else on to the registry.
+type front struct {
+	host     string
+	password atomic.Pointer[string]
+	issued   atomic.Int64 // tokens; only the newest is good, and none after expire
+	good     atomic.Int64
+	token    atomic.Pointer[http.HandlerFunc] // instead of its own
+}
+
+func (f *front) setPassword(password string) { f.password.Store(&password) }
+func (f *front) expire()                     { f.good.Store(-1) }
+
+func newFront(t *testing.T, host, user, password string) *front {
 	t.Helper()
+	f := &front{}
+	f.setPassword(password)
 	back := httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: host})
 	mux := http.NewServeMux()
-	front := httptest.NewServer(mux)
-	t.Cleanup(front.Close)
+	server := httptest.NewServer(mux)
+	t.Cleanup(server.Close)
 	mux.HandleFunc("/token", func(w http.ResponseWriter, req *http.Request) {
-		if u, p, _ := req.BasicAuth(); u != user || p != password {
+		if other := f.token.Load(); other != nil {
+			(*other)(w, req)
+			return
+		}
+		if u, p, _ := req.BasicAuth(); u != user || p != *f.password.Load() {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		fmt.Fprintf(w, `{"token":"for %s"}`, req.URL.Query().Get("scope"))
+		f.good.Store(f.issued.Add(1))
+		fmt.Fprintf(w, `{"token":"%d for %s"}`, f.good.Load(), req.URL.Query().Get("scope"))
 	})
 	mux.HandleFunc("/", func(w http.ResponseWriter, req *http.Request) {
-		if req.Header.Get("Authorization") != "Bearer for repository:app:pull" {
-			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="registry"`, front.URL))
+		if req.Header.Get("Authorization") != fmt.Sprintf("Bearer %d for repository:app:pull", f.good.Load()) {
+			w.Header().Set("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s/token",service="registry"`, server.URL))
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
 		back.ServeHTTP(w, req)
 	})
-	return strings.TrimPrefix(front.URL, "http://")
+	f.host = strings.TrimPrefix(server.URL, "http://")
+	return f
 }
 
 // private is a registry for ada only, with an image in it.

@@ -26,11 +26,8 @@ func ParseName(ref string) (Name, error) {
 	if err != nil {
 		return Name{}, err
 	}
-	full, host := parsed.Name(), parsed.Context().RegistryStr()
-	if host == name.DefaultRegistry {
-		full, host = DockerHub+strings.TrimPrefix(full, host), DockerHub
-	}
-	n := Name{Full: full, Host: host}
+	host := hostOf(parsed)
+	n := Name{Full: host + strings.TrimPrefix(parsed.Name(), parsed.Context().RegistryStr()), Host: host}
 	if pinned, ok := parsed.(name.Digest); ok {
 		n.Digest = pinned.DigestStr()
 	}
@@ -44,4 +41,13 @@ func parse(ref string, options ...name.Option) (name.Reference, error) {
 		return nil, agent.Permanent(agent.WithHint(err, "a reference is [HOST[:PORT]/]NAME[:TAG] in lower case"))
 	}
 	return parsed, nil
+}
+
+func hostOf(ref name.Reference) string { return hostName(ref.Context().RegistryStr()) }
+
+func hostName(host string) string {
+	if host == name.DefaultRegistry {
+		return DockerHub
+	}
+	return host
 }

@@ -17,12 +17,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"golang.org/x/sync/singleflight"
 )
@@ -42,8 +40,9 @@ type Resolver struct {
 	opts   Options
 	flight singleflight.Group
 
-	mu       sync.Mutex
-	sessions map[string]*session // by registry host
+	mu         sync.Mutex
+	sessions   map[string]*session        // by repository: a login is for one
+	transports map[string]*http.Transport // by registry host
 }
 
 // New returns a Resolver that has asked nothing yet.
@@ -51,7 +50,7 @@ func New(opts Options) *Resolver {
 	opts.CertsDir = cmp.Or(opts.CertsDir, "/etc/docker/certs.d")
 	opts.UserAgent = cmp.Or(opts.UserAgent, "rollback-agent")
 	opts.Timeout = cmp.Or(opts.Timeout, 30*time.Second)
-	return &Resolver{opts: opts, sessions: map[string]*session{}}
+	return &Resolver{opts: opts, sessions: map[string]*session{}, transports: map[string]*http.Transport{}}
 }
 
 // Resolve returns the digest ("sha256:…") of the manifest or index that ref
@@ -108,55 +107,31 @@ func (r *Resolver) parse(ref string) (name.Reference, error) {
 // ask is one question with its own time limit. A login that has gone stale since
 // the last question is renewed once.
 func (r *Resolver) ask(ctx context.Context, ref name.Reference) (answer Answer, err error) {
-	host := ref.Context().RegistryStr()
 	ctx, cancel := context.WithTimeoutCause(ctx, r.opts.Timeout,
-		fmt.Errorf("%s did not answer within %s", host, r.opts.Timeout))
+		fmt.Errorf("%s did not answer within %s", hostOf(ref), r.opts.Timeout))
 	defer cancel()
 	began := time.Now()
 	defer func() { answer.Took = time.Since(began) }()
-	s, known, err := r.session(host)
+	s, known, err := r.session(ref.Context())
 	if err != nil {
 		return Answer{}, err
 	}
 	digest, err := s.digest(ctx, ref)
 	if known && refused(err) {
-		r.forget(host, s)
-		if s, _, err = r.session(host); err != nil {
+		r.forget(s)
+		if s, _, err = r.session(ref.Context()); err != nil {
 			return Answer{}, err
 		}
 		digest, err = s.digest(ctx, ref)
 	}
 	if err != nil {
-		r.forget(host, s)
+		if !harmless(err) {
+			r.forget(s)
+		}
 		return Answer{Login: s.logins.Source()}, r.explain(ctx, s, ref, err)
 	}
 	r.opts.Log.Debug("resolved", "ref", ref.Name(), "digest", digest, "took_ms", time.Since(began).Milliseconds())
 	return Answer{Digest: digest, Login: s.logins.Source()}, nil
-}
-
-// digest asks by HEAD, and by GET only where HEAD is refused or answered without
-// a digest.
-func (s *session) digest(ctx context.Context, ref name.Reference) (string, error) {
-	head, err := s.puller.Head(ctx, ref)
-	if err == nil {
-		return head.Digest.String(), nil
-	}
-	if !headRefused(err) {
-		return "", err
-	}
-	got, err := s.puller.Get(ctx, ref)
-	if err != nil {
-		return "", err
-	}
-	return got.Digest.String(), nil
-}
-
-func headRefused(err error) bool {
-	if answer, ok := errors.AsType[*transport.Error](err); ok {
-		return answer.StatusCode == http.StatusMethodNotAllowed || answer.StatusCode == http.StatusNotImplemented
-	}
-	// go-containerregistry has no type for an answer that lacks its headers.
-	return strings.Contains(err.Error(), "response did not include")
 }
 
 func refused(err error) bool {
@@ -164,47 +139,10 @@ func refused(err error) bool {
 	return ok && (answer.StatusCode == http.StatusUnauthorized || answer.StatusCode == http.StatusForbidden)
 }
 
-// session returns what is kept between questions to one registry, and whether it
-// was there before.
-func (r *Resolver) session(host string) (s *session, known bool, err error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if s, ok := r.sessions[host]; ok {
-		return s, true, nil
-	}
-	s, err = r.connect(host)
-	if err != nil {
-		return nil, false, err
-	}
-	r.sessions[host] = s
-	return s, false, nil
-}
-
-// forget makes the next question start with a new login and new certificates.
-func (r *Resolver) forget(host string, s *session) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.sessions[host] == s {
-		delete(r.sessions, host)
-	}
-	s.transport.CloseIdleConnections()
-}
-
-func (r *Resolver) connect(host string) (*session, error) {
-	inner, err := r.transport(host)
-	if err != nil {
-		return nil, err
-	}
-	logins := &keychain{config: r.opts.DockerConfig}
-	puller, err := remote.NewPuller(
-		remote.WithTransport(&guard{host: host, plain: r.mayBePlain, inner: inner}),
-		remote.WithAuthFromKeychain(logins),
-		remote.WithUserAgent(r.opts.UserAgent),
-		remote.WithRetryPredicate(func(error) bool { return false }),
-		remote.WithRetryStatusCodes(),
-	)
-	if err != nil {
-		return nil, fmt.Errorf("preparing to ask %s: %w", host, err)
-	}
-	return &session{puller: puller, transport: inner, logins: logins}, nil
+// harmless errors say nothing against the login: the next question goes without
+// another one.
+func harmless(err error) bool {
+	_, busy := errors.AsType[*BusyError](err)
+	answer, ok := errors.AsType[*transport.Error](err)
+	return busy || ok && (answer.StatusCode == http.StatusNotFound || answer.StatusCode >= http.StatusInternalServerError)
 }

@@ -14,16 +14,72 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"rollback-agent/agent"
 )
 
-// session is a login to one registry, with its connections.
+// session is a login to one repository. The connections below it are shared by all
+// repositories of the registry.
 type session struct {
-	puller    *remote.Puller
-	transport *http.Transport
-	logins    *keychain
+	repository name.Repository
+	puller     *remote.Puller
+	transport  *http.Transport
+	logins     *keychain
+}
+
+// session returns what is kept between questions about one repository, and whether
+// it was there before.
+func (r *Resolver) session(repository name.Repository) (s *session, known bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, ok := r.sessions[repository.Name()]; ok {
+		return s, true, nil
+	}
+	s, err = r.connect(repository)
+	if err != nil {
+		return nil, false, err
+	}
+	r.sessions[repository.Name()] = s
+	return s, false, nil
+}
+
+// forget makes the next question start with a new login and new certificates.
+func (r *Resolver) forget(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sessions[s.repository.Name()] == s {
+		delete(r.sessions, s.repository.Name())
+	}
+	if host := s.repository.RegistryStr(); r.transports[host] == s.transport {
+		delete(r.transports, host)
+	}
+	s.transport.CloseIdleConnections()
+}
+
+func (r *Resolver) connect(repository name.Repository) (*session, error) {
+	host := repository.RegistryStr()
+	inner, ok := r.transports[host]
+	if !ok {
+		var err error
+		if inner, err = r.transport(host); err != nil {
+			return nil, err
+		}
+		r.transports[host] = inner
+	}
+	logins := &keychain{config: r.opts.DockerConfig}
+	puller, err := remote.NewPuller(
+		remote.WithTransport(&guard{host: hostName(host), plain: r.mayBePlain, inner: inner}),
+		remote.WithAuthFromKeychain(logins),
+		remote.WithUserAgent(r.opts.UserAgent),
+		remote.WithRetryPredicate(func(error) bool { return false }),
+		remote.WithRetryStatusCodes(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to ask %s: %w", host, err)
+	}
+	return &session{repository: repository, puller: puller, transport: inner, logins: logins}, nil
 }
 
 // BusyError says that a registry wants to be left alone for a while.
@@ -65,13 +121,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	return nil, &BusyError{Host: g.host, After: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
 }
 
+// longestRetryAfter is where patience ends, whatever a registry asks for.
+const longestRetryAfter = 24 * time.Hour
+
 // retryAfter reads seconds or a date.
 func retryAfter(header string, now time.Time) time.Duration {
-	if seconds, err := strconv.Atoi(header); err == nil {
-		return max(0, time.Duration(seconds)*time.Second)
+	if seconds, err := strconv.ParseUint(header, 10, 64); err == nil {
+		return time.Duration(min(seconds, uint64(longestRetryAfter/time.Second))) * time.Second
 	}
 	if at, err := http.ParseTime(header); err == nil {
-		return max(0, at.Sub(now).Round(time.Second))
+		return min(max(0, at.Sub(now).Round(time.Second)), longestRetryAfter)
 	}
 	return 0
 }
