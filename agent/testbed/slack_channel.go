@@ -33,6 +33,7 @@ type SlackEvent struct {
 	At      time.Time    `json:"at"`
 	Kind    string       `json:"kind"`
 	Message SlackMessage `json:"message"`
+	Shown   string       `json:"shown"` // as people see it
 }
 
 // Messages returns what the channel shows, oldest first: messages with their
@@ -96,6 +97,6 @@ func (s *Slack) edit(m *SlackMessage, with SlackMessage) {
 
 func (s *Slack) tell(kind string, m SlackMessage) {
 	if s.opts.On != nil {
-		s.opts.On(SlackEvent{At: time.Now(), Kind: kind, Message: m})
+		s.opts.On(SlackEvent{At: time.Now(), Kind: kind, Message: m, Shown: m.Render()})
 	}
 }

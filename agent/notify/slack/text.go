@@ -71,7 +71,8 @@ func units(text string) int {
 // oneLine keeps a text from pretending to be several.
 func oneLine(text string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
-		if strings.ContainsRune("\n\r\v\f\u0085\u2028\u2029", r) {
+		switch r {
+		case '\n', '\r', '\v', '\f', '\u0085', '\u2028', '\u2029':
 			return ' '
 		}
 		return r

@@ -46,7 +46,7 @@ func serve(opts testbed.SlackOptions, text, events string) error {
 	defer programs.Close()
 
 	opts.On = func(event testbed.SlackEvent) {
-		_, err := fmt.Fprintf(people, "--- %s %s\n%s\n", event.At.Format("15:04:05.000"), event.Kind, event.Message.Render())
+		_, err := fmt.Fprintf(people, "--- %s %s\n%s\n", event.At.Format("15:04:05.000"), event.Kind, event.Shown)
 		if err = errors.Join(err, json.NewEncoder(programs).Encode(event)); err != nil {
 			fmt.Fprintf(os.Stderr, "slack: recording an event: %v\n", err)
 		}
