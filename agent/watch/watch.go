@@ -1,9 +1,12 @@
-// Package watch tells when the files of a service have other content than
-// before: one [agent.Change] for each save, however the editor saves.
+// Package watch tells when what is wanted of a service may have changed: its files
+// have other content than before ([Watcher]), or its images another digest
+// ([Images]). One [agent.Change] for each, however the editor saves and whoever
+// pushed.
 //
-// Its one promise: a change that stays is noticed. Within the quiet time of the
-// service where the kernel tells, else at the next rescan. What leaves the
-// content as it was is never reported.
+// Its one promise: a change that stays is noticed. Of files, within the quiet time
+// of the service where the kernel tells, else at the next rescan; of images, at the
+// next poll that their registry answers. What leaves the content as it was is never
+// reported.
 //
 // It watches directories, not files, along every link that leads to a file:
 // files are replaced by rename, swapped by link, deleted and made again. It does
