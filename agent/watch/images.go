@@ -48,6 +48,9 @@ type Images struct {
 	running  int  // questions under way
 	stopped  bool // Run has ended
 
+	began    time.Time            // when Run did
+	recalled map[string]time.Time // subjects of troubles that an earlier process told, since when
+
 	changes []agent.Change // for Run to report, in order
 	events  []agent.Event
 }
@@ -88,7 +91,7 @@ func NewImages(log *slog.Logger, asker Asker, interval time.Duration, report fun
 	return &Images{
 		log: log, asker: asker, interval: interval, report: report, tell: tell,
 		wake: make(chan struct{}, 1), services: map[string][]string{},
-		images: map[string]*image{}, hosts: map[string]*host{},
+		images: map[string]*image{}, hosts: map[string]*host{}, recalled: map[string]time.Time{},
 	}
 }
 

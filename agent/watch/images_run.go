@@ -16,6 +16,9 @@ var errStopped = fmt.Errorf("images are not watched any more: %w", agent.ErrUnre
 func (i *Images) Run(ctx context.Context) error {
 	var requests sync.WaitGroup
 	i.setStopped(false)
+	i.mu.Lock()
+	i.began = time.Now()
+	i.mu.Unlock()
 	for {
 		next := i.start(ctx, &requests)
 		i.emit()
@@ -68,6 +71,7 @@ func (i *Images) start(ctx context.Context, requests *sync.WaitGroup) (next time
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	now := time.Now()
+	next = i.forgetRecalled(now)
 	for _, h := range i.hosts {
 		for _, at := range []time.Time{i.startHost(ctx, h, now, requests), i.alert(h, now), i.drop(h, now)} {
 			if !at.IsZero() && (next.IsZero() || at.Before(next)) {

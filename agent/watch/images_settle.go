@@ -38,6 +38,7 @@ func (i *Images) settle(img *image, q *question, digest string, err error, now t
 // answered tells every service that wants an image when it is another one.
 func (i *Images) answered(img *image, q *question, digest string, now time.Time) {
 	i.mended(&img.trouble, subjectOf(img), "can be resolved again", now)
+	i.overAgain(subjectOf(img), "can be resolved again", now)
 	news := digest != img.digest && (img.digest != "" || img.missed)
 	before := img.digest
 	img.digest, img.asked, img.silent, img.missed = digest, q.began, time.Time{}, false
@@ -68,6 +69,7 @@ func (i *Images) refused(img *image, q *question, err error, now time.Time) {
 // was not asked meanwhile is due at once.
 func (i *Images) responds(h *host, q *question, now time.Time) {
 	h.responded = now
+	i.overAgain(subjectOfHost(h), "can be asked again", now)
 	if h.since.IsZero() || h.busy && q.began.Before(h.noticed) { // asked before it lost its patience
 		return
 	}

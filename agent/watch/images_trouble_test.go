@@ -3,6 +3,7 @@ package watch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -316,5 +317,42 @@ func TestTextsAreShort(t *testing.T) {
 	}
 	if now := time.Now(); clock(now) != now.Format("15:04") || clock(now.AddDate(0, 0, -1)) == now.Format("15:04") {
 		t.Errorf("got %q and %q, want the day of what was not today", clock(now), clock(now.AddDate(0, 0, -1)))
+	}
+}
+
+// A restart in the middle of a trouble loses neither its end nor tells it twice.
+func TestTroublesOfAnEarlierProcessEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.serve("ghcr.io", "", fmt.Errorf("resolving it: %w", agent.ErrUnreachable))
+		w.Recall([]agent.Event{
+			{Kind: agent.EventTrouble, Subject: "registry r.example", At: time.Now()},
+			{Kind: agent.EventTrouble, Subject: "registry gone.example", At: time.Now()},
+			{Kind: agent.EventTrouble, Subject: "registry ghcr.io", At: time.Now()},
+			{Kind: agent.EventTrouble, Subject: "config"},
+		})
+		w.serve("r.example", "sha256:one", nil)
+		w.Set("web", []string{"r.example/web:1", "ghcr.io/acme/web:1"})
+		pass(2 * time.Minute)
+		wantEvents(t, w, "mended registry r.example")
+		pass(10 * time.Minute)
+		wantEvents(t, w, "mended registry r.example", "mended registry gone.example", "trouble registry ghcr.io")
+		w.serve("ghcr.io", "sha256:one", nil)
+		pass(time.Hour)
+		wantEvents(t, w, "mended registry r.example", "mended registry gone.example", "trouble registry ghcr.io", "mended registry ghcr.io")
+	})
+}
+
+func wantEvents(t *testing.T, w *world, want ...string) {
+	t.Helper()
+	_, events := w.told()
+	var got []string
+	for _, e := range events {
+		got = append(got, fmt.Sprintf("%s %s", e.Kind, e.Subject))
+	}
+	slices.Sort(got)
+	slices.Sort(want)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
