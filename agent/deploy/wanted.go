@@ -32,7 +32,10 @@ func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(co
 	err := w.during(ctx, func(ctx context.Context) error {
 		var err error
 		state.wanted, err = w.desired(ctx, svc)
-		if errors.Is(err, agent.ErrUnreachable) || ctx.Err() != nil {
+		if ctx.Err() != nil { // a look cut short is no news: an image without a digest would be
+			return context.Cause(ctx)
+		}
+		if errors.Is(err, agent.ErrUnreachable) {
 			return err
 		}
 		if state.invalid = err; err != nil {
@@ -40,6 +43,9 @@ func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(co
 		}
 		state.refs = references(state.wanted)
 		w.resolveAll(ctx, &state.wanted, asOf)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		state.running, err = w.Target.Running(ctx, w.svc)
 		return err
 	}, check)
