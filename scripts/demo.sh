@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# The agent's main job, told as a story on a real Docker engine: a good
-# deployment, then a crashing image, a sick one and a bad edit of the compose
-# file, each rolled back.
+# The agent's main job, told as a story on a real Docker engine and a real
+# registry: images pushed to a tag, first a good one, then one that crashes and one
+# that is sick, and then a bad edit of the compose file, the last three rolled back;
+# with what people read in Slack, from a receiver on this host.
 #
 # Needs root on Debian or Ubuntu with Go; installs and starts the rest. Nothing
 # is pulled from the internet. After every step it looks from outside (the engine,
-# an HTTP answer, the agent's history) and ends with exit code 1 when anything is
+# an HTTP answer, the channel, the agent's history) and ends with exit code 1 when anything is
 # not as told. Everything it made goes at the end.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -18,6 +19,7 @@ main() {
   good_deployment
   crashing_image
   sick_image
+  good_again
   bad_edit
   look_back
   title "All of it was as told."
@@ -26,14 +28,13 @@ main() {
 # --- the story ---------------------------------------------------------------
 
 prepare() {
-  title "0. An app in four versions, a registry, a compose file, the agent"
+  title "0. A registry, a compose file that runs shop:stable, a Slack channel, the agent"
   printf 'building the agent and the app …\n'
-  stage_up demo
+  stage_up demo slack
   cd "$STAGE"
+  stage_slack
+  (umask 077 && slack_address bot_token >slack-token)
   push_app v1 good
-  push_app v2 good
-  push_app v3 crash
-  push_app v4 sick
   PORT=$(free_port)
   OTHER_PORT=$(free_port)
   write_files
@@ -49,7 +50,7 @@ write_files() {
 name: $RUN
 services:
   shop:
-    image: $REGISTRY/shop:v1
+    image: $REGISTRY/shop:stable
     restart: unless-stopped
     environment:
       APP_GREETING: hello
@@ -60,6 +61,15 @@ COMPOSE
   cat >config.toml <<CONFIG
 state_dir = "$STAGE/state"
 socket    = "$STAGE/agent.sock"
+host      = "vm-17"
+
+[registry]
+poll_interval = "2s"
+
+[slack]
+bot_token_file = "$STAGE/slack-token"
+channel        = "$(slack_address channel)"
+api_url        = "$(slack_address api_url)"
 
 [service.shop]
 compose_file     = "$STAGE/docker-compose.yml"
@@ -74,7 +84,7 @@ CONFIG
 
 first_deployment() {
   title "1. The agent starts, and finds that nothing runs: it deploys v1"
-  run agent check --config config.toml
+  run agent check --config config.toml --probe
   say '$ agent run --config config.toml &'
   agent_start config.toml
   deployment succeeded
@@ -82,30 +92,43 @@ first_deployment() {
 }
 
 good_deployment() {
-  title "2. A good deployment: the tag in the compose file becomes v2"
-  run sed -i 's/shop:v1/shop:v2/' docker-compose.yml
+  title "2. A good image: v2 is pushed to the tag, and nobody does anything else"
+  push_app v2 good
   deployment succeeded
   serves v2 hello
+  in_slack "r2 is deployed"
 }
 
 crashing_image() {
   title "3. A crashing image: v3 exits soon after its start"
-  run sed -i 's/shop:v2/shop:v3/' docker-compose.yml
+  push_app v3 crash
   deployment rolled_back
   serves v2 hello
+  in_slack "r3 failed and is rolled back" "panic: settings"
 }
 
 sick_image() {
   title "4. A sick image: v4 starts, and answers 500 when asked for its health"
-  run sed -i 's/shop:v3/shop:v4/' docker-compose.yml
+  push_app v4 sick
   deployment rolled_back
   serves v2 hello
+  in_slack "r5 failed and is rolled back" "500"
+}
+
+good_again() {
+  title "5. v2 is pushed to the tag again: it serves already, so there is nothing to do"
+  push_app v2 good
+  wait_until 10 "the agent has asked the registry" serves_what_is_wanted
+  run agent status --config config.toml
+}
+
+serves_what_is_wanted() {
+  [[ $(agent plan shop --config config.toml --output json | jq -r 'first.plan.reason') == unchanged ]]
 }
 
 bad_edit() {
-  title "5. A bad edit: image v2 as before, but another environment, port and mount"
+  title "6. A bad edit: the image as before, but another environment, port and mount"
   run sed -i \
-    -e 's/shop:v4/shop:v2/' \
     -e 's/APP_GREETING: hello/APP_GREETING: goodbye\n      APP_HEALTH: "500"/' \
     -e "s/:$PORT:/:$OTHER_PORT:/" \
     -e 's/content\/old/content\/new/' docker-compose.yml
@@ -119,10 +142,11 @@ bad_edit() {
     inspect '.Mounts[] | select(.Destination == "/content") | .Source'
   expect "page" "the old page" \
     curl -fsS "http://127.0.0.1:$PORT/file?path=/content/page.txt"
+  in_slack "r7 failed and is rolled back" "The files still describe what was rejected"
 }
 
 look_back() {
-  title "6. What the agent remembers"
+  title "7. What the agent remembers"
   run agent history --config config.toml
   local crash edit
   crash=$(history_json | jq 'map(select(.reason == "crash")) | first.id')
@@ -197,10 +221,37 @@ inspect() {
 # calls it.
 push_app() {
   local accept=application/vnd.docker.distribution.manifest.v2+json
-  run push -ref "$REGISTRY/shop:$1" -mode "$2" -label "rollback-agent.run=$RUN"
-  CONFIG[$1]=$(curl -fsS -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/$1" | jq -r .config.digest)
-  MANIFEST[$1]=$(curl -fsSI -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/$1" |
+  run push -ref "$REGISTRY/shop:stable" -version "$1" -mode "$2" -label "rollback-agent.run=$RUN"
+  CONFIG[$1]=$(curl -fsS -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/stable" | jq -r .config.digest)
+  MANIFEST[$1]=$(curl -fsSI -H "Accept: $accept" "http://$REGISTRY/v2/shop/manifests/stable" |
     sed -n 's/^docker-content-digest: \([^\r]*\).*/\1/Ip')
+}
+
+# in_slack TITLE [TEXT...] shows the newest message of the channel as it is now, with
+# its thread, and wants the texts in it. There is one message for each deployment.
+in_slack() {
+  wait_until 10 "Slack has the message: $1" slack_says "$@"
+  say "# Slack, channel #deploys:"
+  slack_newest
+  local text
+  for text; do printf '  ✓ Slack: %s\n' "$text"; done
+  expect_is "messages in the channel" "$LAST" "$(jq -s 'map(select(.kind == "post" and (.message.thread_ts // "") == "")) | length' slack.json)"
+}
+
+slack_says() {
+  local text
+  for text; do
+    grep -qF -- "$text" <<<"$(slack_newest)" || { echo "it says: $(slack_newest)" && return 1; }
+  done
+}
+
+# slack_newest prints the newest message and its thread, as last edited.
+slack_newest() {
+  jq -rs '
+    (map(select(.kind == "post" and (.message.thread_ts // "") == "")) | last.message.ts) as $ts
+    | (map(select(.message.ts == $ts)) | last | .shown),
+      (map(select(.message.thread_ts == $ts)) | last | .shown // empty | rtrimstr("\n") | split("\n") | map("  | " + .) | join("\n"))
+  ' slack.json
 }
 
 # expect WHAT WANT COMMAND... runs the command and compares its output.

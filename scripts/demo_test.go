@@ -15,7 +15,7 @@ func TestDemoTellsTheTruth(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("exit code: got %d, want 0\n%s", code, output)
 	}
-	for _, want := range []string{"5. A bad edit", "6. What the agent remembers", "All of it was as told."} {
+	for _, want := range []string{"6. A bad edit", "7. What the agent remembers", "All of it was as told."} {
 		if !strings.Contains(output, want) {
 			t.Errorf("output: got no %q\n%s", want, output)
 		}

@@ -4,7 +4,7 @@
 # clean-up of all of it. Sourced, after docker.sh.
 set -euo pipefail
 
-STAGE='' RUN='' REGISTRY='' REGISTRY_PID='' AGENT_PID=''
+STAGE='' RUN='' REGISTRY='' REGISTRY_PID='' SLACK_PID='' AGENT_PID=''
 
 # stage_up NAME TOOL... builds the tools and starts the registry. RUN is a name
 # that nobody else has: compose projects start with it, images carry it as label.
@@ -28,6 +28,17 @@ stage_up() {
   REGISTRY=$(<"$STAGE/registry.addr")
 }
 
+# stage_slack runs a receiver that answers as Slack does, and keeps what people would
+# read in slack.json. The tool slack must have been built.
+stage_slack() {
+  slack -json "$STAGE/slack.json" >"$STAGE/slack.addr" 2>"$STAGE/slack.log" &
+  SLACK_PID=$!
+  wait_until 10 "the Slack receiver listens" grep -q ^channel= "$STAGE/slack.addr"
+}
+
+# slack_address KEY says where it is: webhook_url, api_url, bot_token or channel.
+slack_address() { sed -n "s/^$1=//p" "$STAGE/slack.addr"; }
+
 stage_down() {
   local status=$?
   trap - EXIT
@@ -39,7 +50,10 @@ stage_down() {
     clean -label "com.docker.compose.project=$project" || status=1
   done
   clean -label "rollback-agent.run=$RUN" || status=1
-  [[ -z $REGISTRY_PID ]] || { kill "$REGISTRY_PID" && wait "$REGISTRY_PID"; } 2>/dev/null || true
+  local pid
+  for pid in $SLACK_PID $REGISTRY_PID; do
+    { kill "$pid" && wait "$pid"; } 2>/dev/null || true
+  done
   rm -rf "$STAGE"
   exit "$status"
 }

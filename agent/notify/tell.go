@@ -158,7 +158,7 @@ func (t teller) facts() []Fact {
 		facts = append(facts, Fact{"Serves now", t.serving()}, Fact{"Took", span(t.dep.Duration(time.Now()))})
 	}
 	if p := t.record.Pause; p.Active(time.Now()) && p.By == "agent" {
-		facts = append(facts, Fact{"Paused", p.Note})
+		facts = append(facts, Fact{"Paused", p.Note + "; nothing deploys by itself until `agent resume " + t.dep.Service + "`"})
 	}
 	return facts
 }
@@ -242,8 +242,9 @@ func (t teller) edited() bool {
 
 func (t teller) evidence() []string {
 	var lines []string
+	why := t.why()
 	for _, v := range t.dep.Verdicts {
-		if v.Outcome != agent.OutcomePass {
+		if v.Outcome != agent.OutcomePass && !strings.Contains(why, v.Evidence) {
 			lines = append(lines, fmt.Sprintf("%s: %s", v.Gate, v.Evidence))
 		}
 	}

@@ -1,10 +1,11 @@
 // Command push makes an image of the testbed's app, pushes it to a registry and
-// prints its digest. The tag is what the app calls its version.
+// prints its digest.
 //
-//	push -ref 127.0.0.1:5000/app:v2 -mode crash -env APP_CRASH_AFTER=1s -label demo=1 -check
+//	push -ref 127.0.0.1:5000/app:stable -version v2 -mode crash -env APP_CRASH_AFTER=1s -label demo=1 -check
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -27,6 +28,7 @@ func main() {
 func run() error {
 	var opts []testbed.Option
 	ref := flag.String("ref", "", "where to push: HOST/NAME:TAG")
+	version := flag.String("version", "", "what the app calls its version; empty is the tag")
 	mode := flag.String("mode", string(testbed.Good), "good, crash, sick, slow, oom, hang, flap or job")
 	check := flag.Bool("check", false, "give the image a HEALTHCHECK")
 	padding := flag.Int("padding", 0, "bytes of a layer that no other image has")
@@ -43,7 +45,7 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	img := testbed.NewImage(version(*ref), testbed.Mode(*mode), opts...)
+	img := testbed.NewImage(cmp.Or(*version, tag(*ref)), testbed.Mode(*mode), opts...)
 	digest, err := testbed.Push(ctx, *ref, binary, img)
 	if err != nil {
 		return err
@@ -64,5 +66,5 @@ func pair(opts *[]testbed.Option, option func(key, value string) testbed.Option)
 	}
 }
 
-// version is the tag of a reference.
-func version(ref string) string { return ref[strings.LastIndex(ref, ":")+1:] }
+// tag is the tag of a reference.
+func tag(ref string) string { return ref[strings.LastIndex(ref, ":")+1:] }
