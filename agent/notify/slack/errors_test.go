@@ -286,7 +286,7 @@ func failures(server *testbed.Slack) map[string]http.HandlerFunc {
 		"no header": func(w http.ResponseWriter, req *http.Request) {
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err == nil {
-				io.WriteString(conn, "HTTP/1.1 abc "+req.URL.Path+"\r\n\r\n")
+				io.WriteString(conn, req.URL.Path+"\r\n\r\n")
 				conn.Close()
 			}
 		},

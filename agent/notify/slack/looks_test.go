@@ -98,7 +98,7 @@ func TestNothingInAMessageIsMarkup(t *testing.T) {
 		mustSend(t, s, m, notify.Attempt{})
 		for _, request := range server.Requests() {
 			body := unescapedForm(t, request.Body)
-			for _, markup := range []string{"<!channel", "<!here", "<@U", "<https:", "\x1b", `\u001b`} {
+			for _, markup := range []string{"<!channel", "<!here", "<@U", "<https:", "\x1b", `\u001b`, "[31m"} {
 				if strings.Contains(body, markup) {
 					t.Errorf("%s, %s: got %q in %s", mode, request.Path, markup, body)
 				}

@@ -82,8 +82,8 @@ func TestField23UpdatesOneMessageInPlace(t *testing.T) {
 	if again := mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref}); again != ref {
 		t.Errorf("reference of the same version: got %s, want %s", again, ref)
 	}
-	if posts := server.Count("chat.postMessage"); posts != 0 {
-		t.Errorf("posts for the same version: got %d, want 0", posts)
+	if posts, edits := server.Count("chat.postMessage"), server.Count("chat.update"); posts != 0 || edits != 1 {
+		t.Errorf("for the same version: got %d posts and %d edits, want 0 and 1: its details are the same", posts, edits)
 	}
 }
 
@@ -168,6 +168,22 @@ func TestKilledBetweenReplyAndMark(t *testing.T) {
 	mustSend(t, s, rolledBack(), notify.Attempt{Ref: ref, Unsure: true})
 	if got := wantOne(t, server); len(got.Replies) != 1 {
 		t.Errorf("got\n%s\nwant one reply", got.Render())
+	}
+}
+
+func TestKilledBetweenEditAndPing(t *testing.T) {
+	server := start(t)
+	s := bot(server)
+	mustSend(t, s, progress(), notify.Attempt{}) // and the reference is lost
+	on(server, "chat.postMessage", answering("internal_error"))
+	if _, err := s.Send(t.Context(), rolledBack(), notify.Attempt{Unsure: true}); err == nil {
+		t.Fatal("got no error although nobody was pinged")
+	}
+	server.Intercept(nil)
+	mustSend(t, s, rolledBack(), notify.Attempt{Unsure: true})
+	mustSend(t, s, rolledBack(), notify.Attempt{Unsure: true})
+	if got := wantOne(t, server); len(got.Replies) != 1 || !got.Replies[0].Broadcast {
+		t.Errorf("got\n%s\nwant one reply that the channel shows", got.Render())
 	}
 }
 
@@ -313,8 +329,10 @@ func TestSlackComesBack(t *testing.T) {
 		if err := server.Down(); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := s.Send(t.Context(), trouble(), notify.Attempt{}); err == nil {
-			t.Errorf("%s: got no error while Slack is down", mode)
+		_, err := s.Send(t.Context(), trouble(), notify.Attempt{})
+		doing := map[string]string{"bot": "posting to Slack", "webhook": "posting to the webhook"}[mode]
+		if err == nil || !strings.HasPrefix(err.Error(), doing+": dial tcp ") {
+			t.Errorf("%s: got %v, want %s: dial tcp …", mode, err, doing)
 		}
 		if err := server.Up(); err != nil {
 			t.Fatal(err)
