@@ -10,6 +10,8 @@
 //	APP_READY_AFTER   slow: how long /health answers 503 (3s)
 //	APP_SICK_AFTER    flap: how long /health answers 200 (5s)
 //	APP_TAKES         job: how long it works (200ms)
+//	APP_PRINTS        names of variables, separated by commas, that it prints into
+//	                  its log, and into the answer of /health when that is bad news
 //	APP_IGNORE_TERM   1: SIGTERM is ignored
 //
 // Its one promise: SIGTERM ends it at once, with exit code 0, unless told
@@ -53,6 +55,9 @@ func run(mode string) int {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	log.Printf("app %s starts, mode %s", os.Getenv("APP_VERSION"), mode)
+	for _, line := range printed() {
+		log.Print(line)
+	}
 	fate := make(chan int, 1)
 	switch mode {
 	case "job":
@@ -85,6 +90,9 @@ func serve(mode string, fate chan<- int) {
 		status := health(mode, time.Since(born))
 		w.WriteHeader(status)
 		fmt.Fprintf(w, "%s is %s\n", os.Getenv("APP_VERSION"), http.StatusText(status))
+		if status >= http.StatusBadRequest {
+			fmt.Fprintln(w, strings.Join(printed(), "\n"))
+		}
 	})
 	mux.HandleFunc("GET /file", func(w http.ResponseWriter, r *http.Request) {
 		http.ServeFile(w, r, r.URL.Query().Get("path"))
@@ -110,6 +118,17 @@ func health(mode string, age time.Duration) int {
 		return http.StatusInternalServerError
 	}
 	return http.StatusOK
+}
+
+// printed is what APP_PRINTS asks for.
+func printed() []string {
+	var lines []string
+	for name := range strings.SplitSeq(os.Getenv("APP_PRINTS"), ",") {
+		if name != "" {
+			lines = append(lines, name+" is "+os.Getenv(name))
+		}
+	}
+	return lines
 }
 
 // identify answers who serves, and every APP_ variable it was given.
