@@ -89,6 +89,7 @@ func (d *Daemon) workerStatus(w *deploy.Worker, now present) agent.Status {
 	for _, problems := range []map[string]error{d.watcher.Problems(), d.images.Problems()} {
 		if problem := problems[st.Service]; problem != nil {
 			st.Warnings = append(slices.Clone(st.Warnings), problem.Error())
+			st.Hint = cmp.Or(st.Hint, agent.Hint(problem))
 		}
 	}
 	switch {
