@@ -197,3 +197,38 @@ func (w *world) checkBooks(t *testing.T) {
 		t.Errorf("got %d questions under way, hosts say %d, want none", w.Images.running, running)
 	}
 }
+
+// A short pause costs a registry's references no whole interval.
+func TestEverythingIsAskedAfterAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for n := range 20 {
+			w.Set(fmt.Sprint("service", n), []string{fmt.Sprintf("ghcr.io/acme/app%d:1", n)})
+		}
+		pass(2 * poll)
+		w.serve("ghcr.io", "", busy(5*time.Second))
+		w.forget()
+		for len(w.times("")) == 0 {
+			pass(time.Second)
+		}
+		first := w.times("")[0]
+		w.serve("ghcr.io", "sha256:two", nil)
+		if _, err := w.Resolve(t.Context(), "ghcr.io/acme/new:1", time.Time{}); err == nil {
+			t.Error("got an answer during the pause, want an error")
+		}
+		w.Set("new", []string{"ghcr.io/acme/new:1"})
+		pass(poll/2 - (time.Since(w.start) - first))
+		seen := map[string]bool{}
+		w.locked(func() {
+			for _, a := range w.asks {
+				seen[a.ref] = true
+			}
+		})
+		if again := w.times("")[1]; again != first+5*time.Second || len(seen) != 21 {
+			t.Errorf("got asked again after %s, and for %d references within half an interval, want 5s and 21", again-first, len(seen))
+		}
+		if changes, _ := w.told(); len(changes) != 21 {
+			t.Errorf("got %d changes, want one of each service, and of that which had no digest", len(changes))
+		}
+	})
+}
