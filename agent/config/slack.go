@@ -53,7 +53,7 @@ func slackKeys() []key[Config] {
 		},
 		{
 			name: "bot_token_file", absent: "no bot", example: `"/etc/rollback-agent/slack-bot-token"`,
-			doc: "File that holds a bot token (xoxb-…) with the scopes chat:write and channels:history (groups:history for a private channel). " +
+			doc: "File that holds a bot token (xoxb-…) with the scope chat:write, better with channels:history and channels:read, too (groups:… for a private channel): without them an agent that is killed while it sends may post a message twice. " +
 				"With a bot each deployment is one message, kept up to date, with its details in the thread. It goes before a webhook.",
 			form: path(func(c *Config) *string { return &c.Slack.BotTokenFile }),
 		},

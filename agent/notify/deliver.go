@@ -63,7 +63,7 @@ func (n *Notifier) send(ctx context.Context, d agent.Delivery, now time.Time) er
 	if !d.Pending() {
 		return n.remind(ctx, d, now)
 	}
-	unsure := d.Tried && d.Ref == ""
+	unsure := d.Tried
 	if !d.Tried {
 		d.Tried = true // on disk before it is sent: the next process must know
 		if err := n.keep(d); err != nil {

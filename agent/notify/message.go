@@ -55,16 +55,16 @@ const (
 type Attempt struct {
 	// Ref is what the last successful Send returned; "" before the first.
 	Ref string
-	// Unsure says that an earlier try ended without an answer: what it sent may
-	// have arrived.
+	// Unsure says that an earlier try ended without an answer: what it sent may have
+	// arrived, all of it or, where there is a Ref, what belongs to the message.
 	Unsure bool
 }
 
 // Sender brings messages to people.
 type Sender interface {
 	// Send posts a message, or brings the one that it posted before up to date. It
-	// returns the reference that the next version of the message needs. It honours
-	// ctx. Any error but a [RefusedError] and a [BusyError] is worth a repetition.
+	// returns the reference that the next version of the message needs; one that comes
+	// with an error is to be kept, too. It honours ctx. Any error but a [RefusedError] and a [BusyError] is worth a repetition.
 	Send(ctx context.Context, m Message, earlier Attempt) (ref string, err error)
 	// Updates tells whether a message can be brought up to date after it was sent.
 	Updates() bool
