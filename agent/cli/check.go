@@ -85,6 +85,6 @@ func (in *invocation) read(cmd *cobra.Command, wiring Agent) (*config.Config, ch
 func (in *invocation) printChecked(cmd *cobra.Command, result checked) {
 	printFaults(cmd.ErrOrStderr(), result.Faults)
 	if !result.wrong() {
-		fmt.Fprintf(cmd.OutOrStdout(), "%s is fine, %d services checked\n", result.Config, len(result.Services))
+		fmt.Fprintf(cmd.OutOrStdout(), "%s is fine, %s checked\n", result.Config, count(len(result.Services), "service"))
 	}
 }

@@ -95,6 +95,7 @@ superseded or cancelled; 2 usage or config; 3 the agent is not running; 4 rolled
 back; 5 the rollback failed; 6 held; 130 interrupted while waiting, the
 deployment goes on.`,
 		Example:       "  agent check\n  agent status\n  agent deploy web --wait",
+		Version:       Version().String(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          knownCommand,
@@ -108,6 +109,7 @@ deployment goes on.`,
 	in.explicit = func(flag string) bool { return flags.Changed(flag) }
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return in.check() }
 	root.SetFlagErrorFunc(unknownFlag)
+	root.SetVersionTemplate("{{.Version}}\n")
 	root.AddCommand(
 		in.runCommand(wiring), in.checkCommand(wiring), in.initCommand(wiring), in.statusCommand(), in.planCommand(), in.historyCommand(), in.showCommand(),
 		in.deployCommand(), in.rollbackCommand(), in.retryCommand(), in.cancelCommand(), in.keepCommand(),

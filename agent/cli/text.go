@@ -83,6 +83,14 @@ func images(artifacts []agent.Artifact) string {
 	return fmt.Sprintf("%s +%d", artifacts[0].Short(), len(artifacts)-1)
 }
 
+// count is "1 service" or "2 services".
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
 // ago is how long something is past, in the largest unit.
 func ago(t, now time.Time) string {
 	if t.IsZero() {
