@@ -110,7 +110,7 @@ func (r retaining) tidy(ctx context.Context, listed image.Summary) error {
 	old, needed := partition(names.keep, r.isOld)
 	switch {
 	case len(needed) == 0 && names.agents():
-		return r.discard(ctx, listed.ID, old)
+		return r.discard(ctx, listed.ID, names.given, old)
 	case len(needed)+len(names.others)+len(names.given)+len(names.marks) == 0:
 		return r.release(ctx, listed.ID, old)
 	}
@@ -124,9 +124,9 @@ func (r retaining) isOld(tag string) bool {
 }
 
 // discard deletes an image that has only names of the agent's, unless a container
-// uses it. Nothing may move its tags meanwhile: where an Apply is about to, the
-// image is left for the next time.
-func (r retaining) discard(ctx context.Context, imageID string, old []string) error {
+// uses it. Nothing may move the given tags meanwhile: where an Apply is about to,
+// the image is left for the next time.
+func (r retaining) discard(ctx context.Context, imageID string, given, old []string) error {
 	used, err := r.engine.inUse(ctx, imageID)
 	if err != nil {
 		return err
@@ -134,18 +134,15 @@ func (r retaining) discard(ctx context.Context, imageID string, old []string) er
 	if used { // the mark stays, and with it the knowledge whose it is
 		return r.untag(ctx, old)
 	}
-	names, err := r.names(ctx, imageID)
-	if err != nil || names == nil {
-		return err
-	}
-	for _, name := range names.given {
+	for _, name := range given {
 		unlock, free := r.locks.try(r.engine.tagLock(name))
 		if !free {
 			return r.untag(ctx, old)
 		}
 		defer unlock()
 	}
-	if names, err = r.names(ctx, imageID); err != nil || names == nil || !names.agents() {
+	names, err := r.names(ctx, imageID)
+	if err != nil || names == nil || !names.agents() {
 		return err
 	}
 	// The mark goes last: what is cut off here is finished the next time.

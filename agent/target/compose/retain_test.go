@@ -90,9 +90,9 @@ func TestField19FailedFetchesLeaveNoImages(t *testing.T) {
 			return h.Context()
 		},
 		"given up": func(h *host) context.Context {
-			h.Push("app", "next", testbed.Good, testbed.Env("APP_GENERATION", "next"))
+			_, digest := h.Push("app", "next", testbed.Good, testbed.Env("APP_GENERATION", "next"))
 			h.Push("worker", "next", testbed.Good, testbed.Padding(1<<20))
-			return h.untilHere("app", "worker")
+			return h.untilHere(h.Registry.Host+"/app@"+digest, "worker")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -112,33 +112,33 @@ func TestField19FailedFetchesLeaveNoImages(t *testing.T) {
 			if during := h.pulled(); len(during) <= len(before) {
 				t.Fatalf("got images %v during the Fetch, want more than %v: the test does not test", during, before)
 			}
-			h.retain(serving)
-			if after := h.pulled(); !slices.Equal(before, after) {
-				t.Errorf("got images %v, want %v", after, before)
-			}
+			testbed.Eventually(t, 20*time.Second, func() error { // an engine finishes what it has begun
+				h.retain(serving)
+				if after := h.pulled(); !slices.Equal(before, after) {
+					return fmt.Errorf("got images %v, want %v", after, before)
+				}
+				return nil
+			})
 			h.serves(agent.ServingNew, &serving, nil)
 		})
 	}
 }
 
-// untilHere ends as soon as the first repository's new image is here, while the
-// blobs of the second do not come.
-func (h *host) untilHere(first, second string) context.Context {
+// untilHere ends as soon as an image has its name on this host, while the blobs of
+// another repository do not come.
+func (h *host) untilHere(name, other string) context.Context {
 	ctx, cancel := context.WithCancelCause(h.Context())
-	before := len(h.pulled())
 	h.Registry.Intercept(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/"+second+"/blobs/") {
-			tick := time.NewTicker(20 * time.Millisecond)
-			defer tick.Stop()
-			for range tick.C {
-				if len(h.pulled()) > before {
-					break
-				}
-			}
-			cancel(errors.New("something newer is wanted"))
+		if r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/"+other+"/blobs/") {
+			h.Registry.Serve(w, r)
 			return
 		}
-		h.Registry.Serve(w, r)
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for !h.has(name) && r.Context().Err() == nil {
+			<-tick.C
+		}
+		cancel(errors.New("something newer is wanted"))
 	})
 	return ctx
 }

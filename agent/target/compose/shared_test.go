@@ -97,7 +97,7 @@ services:
 `)
 	first := h.deploy()
 	h.sidecarFollows()
-	h.Push("app", "v", testbed.Crash, testbed.Env("APP_GENERATION", "2"))
+	h.Push("app", "v", testbed.Sick, testbed.Env("APP_GENERATION", "2"))
 	second := h.deploy()
 	h.sidecarFollows()
 	back := h.fetch(h.restoring(first))

@@ -14,6 +14,10 @@ const strayTime = time.Minute
 // caller gave up, and the image would be nobody's. They are remembered in memory
 // alone; what an engine pulls for an agent that was killed counts as somebody
 // else's and stays.
+//
+// An engine that is cut off between making an image and naming it leaves one
+// without any name, as after every `docker pull` that was given up in that
+// moment. Nothing tells it from a human's; `docker image prune` takes it.
 type strays struct {
 	mu    sync.Mutex
 	ended map[stray]time.Time
