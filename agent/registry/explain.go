@@ -102,6 +102,9 @@ func unreachable(err error) error { return unreachableError{err} }
 
 type unreachableError struct{ error }
 
+// Error leaves out the login of a URL that a registry has redirected to.
+func (e unreachableError) Error() string { return agent.Redact(e.error.Error(), nil) }
+
 func (e unreachableError) Unwrap() []error { return []error{e.error, agent.ErrUnreachable} }
 
 func isCertificate(err error) bool {

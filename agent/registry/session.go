@@ -112,6 +112,9 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme != "https" && !g.plain(req.URL.Host) {
 		return nil, fmt.Errorf("asking %s: %w", req.URL.Host, errPlain)
 	}
+	if redirects(req) > maxRedirects { // go-containerregistry follows them for ever
+		return nil, fmt.Errorf("asking %s: %w", g.host, errRedirects)
+	}
 	resp, err := g.inner.RoundTrip(req)
 	if err != nil || resp.StatusCode != http.StatusTooManyRequests {
 		return resp, err
@@ -119,6 +122,20 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	io.Copy(io.Discard, io.LimitReader(resp.Body, 4096))
 	resp.Body.Close()
 	return nil, &BusyError{Host: g.host, After: retryAfter(resp.Header.Get("Retry-After"), time.Now())}
+}
+
+// maxRedirects is how many are followed for one request, as by other clients.
+const maxRedirects = 10
+
+var errRedirects = errors.New("it redirects in a circle")
+
+// redirects counts those that led to a request.
+func redirects(req *http.Request) int {
+	n := 0
+	for ; req.Response != nil; req = req.Response.Request {
+		n++
+	}
+	return n
 }
 
 // longestRetryAfter is where patience ends, whatever a registry asks for.
