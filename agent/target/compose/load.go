@@ -57,7 +57,7 @@ func load(ctx context.Context, svc agent.Service, id identity) (model, error) {
 	}
 	project, err := options.LoadProject(ctx)
 	if err != nil {
-		return m, agent.WithHint(fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), err), cmp.Or(agent.Hint(err), "mend the file; until then nothing is touched"))
+		return m, agent.WithHint(fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), withoutQuotes(err, besidesModels(m.files))), cmp.Or(agent.Hint(err), "mend the file; until then nothing is touched"))
 	}
 	m.files = merged(m.files, filesOfProject(project))
 	m.warnings = append(m.warnings, unset.warnings()...)
@@ -74,9 +74,10 @@ func (m *model) complete(svc agent.Service, project *types.Project) error {
 		}
 		project = enabled
 	}
+	envFiles := envFilesOf(project)
 	project, err := project.WithServicesEnvironmentResolved(true)
 	if err != nil {
-		return fmt.Errorf("resolving the environment of service %q: %w", svc.Name, err)
+		return fmt.Errorf("resolving the environment of service %q: %w", svc.Name, withoutQuotes(err, envFiles))
 	}
 	label(project, m.envFiles)
 	m.project = project
@@ -117,7 +118,7 @@ func environment(id identity) (types.Mapping, error) {
 	}
 	options := composecli.ProjectOptions{Environment: env, EnvFiles: files}
 	err := composecli.WithDotEnv(&options)
-	return options.Environment, err
+	return options.Environment, withoutQuotes(err, files)
 }
 
 func projectOptions(svc agent.Service, id identity, env types.Mapping, unset *unsetVariables) (*composecli.ProjectOptions, error) {
