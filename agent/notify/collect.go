@@ -2,10 +2,13 @@ package notify
 
 import (
 	"cmp"
+	"errors"
+	"maps"
 	"slices"
 	"time"
 
 	"rollback-agent/agent"
+	"rollback-agent/agent/history"
 )
 
 const (
@@ -24,7 +27,9 @@ func (n *Notifier) collect(now time.Time) error {
 		}
 		batch := batch{Notifier: n, touched: map[string]agent.Delivery{}, told: n.told}
 		for _, e := range events {
-			batch.add(e)
+			if err := batch.add(e); err != nil {
+				return err
+			}
 		}
 		if err := n.put(batch.told, batch.touched, n.over(now)); err != nil {
 			return err
@@ -42,11 +47,14 @@ type batch struct {
 	told    uint64
 }
 
-func (b *batch) add(e agent.Event) {
+func (b *batch) add(e agent.Event) error {
 	b.told = e.Seq
 	key, occasion := sort(e)
 	if occasion == OnSucceeded {
-		occasion = b.success(e)
+		var err error
+		if occasion, err = b.success(e); err != nil {
+			return err
+		}
 	}
 	d, known := b.find(key)
 	asked := slices.Contains(b.using.On, occasion)
@@ -54,6 +62,7 @@ func (b *batch) add(e agent.Event) {
 		d.Key = key
 		b.touched[key] = d
 	}
+	return nil
 }
 
 func (b *batch) find(key string) (agent.Delivery, bool) {
@@ -65,31 +74,40 @@ func (b *batch) find(key string) (agent.Delivery, bool) {
 }
 
 // success tells a good deployment from what else ends well: an adoption is nobody's
-// news, and what a human rolled back is a rollback.
-func (n *Notifier) success(e agent.Event) Occasion {
+// news, and what a human rolled back is a rollback. One that the history has
+// forgotten already is told to those who know of it.
+func (n *Notifier) success(e agent.Event) (Occasion, error) {
 	dep, err := n.store.Deployment(e.Deployment)
 	switch {
-	case err != nil || dep.Kind == agent.KindAdopt:
-		return ""
+	case errors.Is(err, history.ErrNotFound):
+		return onEnd, nil
+	case err != nil:
+		return "", err
+	case dep.Kind == agent.KindAdopt:
+		return onEnd, nil
 	case dep.Kind == agent.KindRollback:
-		return OnRolledBack
+		return OnRolledBack, nil
 	}
-	return OnSucceeded
+	return OnSucceeded, nil
 }
 
-// put writes what was touched, and only then believes it.
+// put writes what was touched, and only then believes it. What could not be written
+// before goes with it.
 func (n *Notifier) put(told uint64, touched map[string]agent.Delivery, gone []string) error {
-	if told == n.told && len(touched) == 0 && len(gone) == 0 {
+	if told == n.told && len(touched) == 0 && len(gone) == 0 && len(n.unsaved) == 0 {
 		return nil
 	}
-	list := make([]agent.Delivery, 0, len(touched))
-	for _, d := range touched {
-		list = append(list, d)
+	list := slices.Collect(maps.Values(touched))
+	for key := range n.unsaved {
+		if _, ok := touched[key]; !ok && !slices.Contains(gone, key) {
+			list = append(list, n.outbox[key])
+		}
 	}
 	if err := n.store.PutOutbox(told, list, gone); err != nil {
 		return err
 	}
 	n.told = told
+	clear(n.unsaved)
 	for _, d := range list {
 		n.outbox[d.Key] = d
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"rollback-agent/agent"
@@ -41,7 +42,7 @@ func (n *Notifier) next(now time.Time) (*agent.Delivery, time.Time) {
 	var ready []agent.Delivery
 	var soonest time.Time
 	for _, d := range n.outbox {
-		switch at := due(d); {
+		switch at := due(d, now); {
 		case at.IsZero():
 		case !at.After(now):
 			ready = append(ready, d)
@@ -66,15 +67,11 @@ func (n *Notifier) send(ctx context.Context, d agent.Delivery, now time.Time) er
 	unsure := d.Tried
 	if !d.Tried {
 		d.Tried = true // on disk before it is sent: the next process must know
-		if err := n.keep(d); err != nil {
+		if err := n.put(n.told, map[string]agent.Delivery{d.Key: d}, nil); err != nil {
 			return err
 		}
 	}
-	m, err := n.message(d)
-	if err != nil {
-		return n.refuse(d, err.Error(), now)
-	}
-	ref, err := n.post(ctx, m, Attempt{Ref: d.Ref, Unsure: unsure})
+	ref, err := n.post(ctx, n.latest(d), Attempt{Ref: d.Ref, Unsure: unsure})
 	d.Ref = cmp.Or(ref, d.Ref)
 	if err == nil {
 		n.went(d.Key)
@@ -83,41 +80,73 @@ func (n *Notifier) send(ctx context.Context, d agent.Delivery, now time.Time) er
 	if refused, ok := errors.AsType[*RefusedError](err); ok && !refused.Account {
 		return n.refuse(d, refused.Error(), now)
 	}
+	d.Tried = unsure || d.Ref != "" || !rejected(err)
 	n.failed(ctx, d.Key, err)
 	return n.keep(d)
 }
 
+// rejected tells whether the medium said that it took nothing.
+func rejected(err error) bool {
+	_, busy := errors.AsType[*BusyError](err)
+	_, refused := errors.AsType[*RefusedError](err)
+	return busy || refused
+}
+
+// latest says what a delivery has to tell. Where the history cannot tell of its
+// deployment any more, its last event does.
+func (n *Notifier) latest(d agent.Delivery) Message {
+	m, err := n.message(d)
+	if err == nil {
+		return m
+	}
+	n.log.Warn("a deployment is told from its last event", "about", d.Key, "error", err)
+	known := m
+	m = n.ofEvent(d)
+	m.Key, m.Host, m.Service = known.Key, known.Host, known.Service
+	m.Title = fmt.Sprintf("%s: deployment %d is %s", d.Service, d.Deployment, strings.ReplaceAll(string(d.Event.To), "_", " "))
+	if d.Event.Severity == agent.SeverityInfo {
+		m.Icon, m.Loud = IconInfo, false
+	}
+	m.Commands = []string{"agent history " + d.Service}
+	return m.redacted()
+}
+
 // remind sends a message of its own: an edited one would be noticed by nobody.
 func (n *Notifier) remind(ctx context.Context, d agent.Delivery, now time.Time) error {
-	if over, err := n.isOver(d); err != nil || over {
+	over, err := n.isOver(d)
+	switch {
+	case err != nil:
+		return err
+	case over:
 		d.Told = false
-		return errors.Join(err, n.keep(d))
+		return n.keep(d)
 	}
 	own := d
 	own.Key = fmt.Sprintf("%s/reminder %d", d.Key, d.Reminders+1)
-	m, err := n.message(own)
-	if err != nil {
-		return n.refuse(d, err.Error(), now)
-	}
+	m := n.latest(own)
 	m.Title = fmt.Sprintf("still, since %s: %s", span(now.Sub(d.Event.At)), m.Title)
 	m.Open, m.Loud = false, true
-	_, err = n.post(ctx, m, Attempt{})
+	_, err = n.post(ctx, m, Attempt{Unsure: n.tries[d.Key] > 0})
 	if refused, ok := errors.AsType[*RefusedError](err); err != nil && !(ok && !refused.Account) {
 		n.failed(ctx, d.Key, err)
 		return nil
 	}
 	n.went(d.Key)
-	d.Reminders++
-	return n.keep(d)
+	return n.keep(reminded(d, now))
 }
 
 // isOver tells whether nobody has to be reminded of a deployment any more.
 func (n *Notifier) isOver(d agent.Delivery) (bool, error) {
-	if d.Event.To == agent.StateRollbackFailed {
-		record, err := n.store.Service(d.Service)
-		return !record.Critical, err
+	if d.Event.To != agent.StateRollbackFailed {
+		return false, nil // how a hold ends is an event of its own
 	}
-	return false, nil // how a hold ends is an event of its own
+	for _, other := range n.outbox {
+		if other.Service == d.Service && other.Deployment > d.Deployment && other.Event.To == agent.StateRollbackFailed {
+			return true, nil
+		}
+	}
+	record, err := n.store.Service(d.Service)
+	return !record.Critical, err
 }
 
 func (n *Notifier) post(ctx context.Context, m Message, earlier Attempt) (string, error) {
@@ -126,15 +155,18 @@ func (n *Notifier) post(ctx context.Context, m Message, earlier Attempt) (string
 	return n.using.Sender.Send(ctx, m, earlier)
 }
 
+// keep notes what has become of a delivery. It counts although it cannot be written
+// now: else people would be told again and again until the disk has room.
 func (n *Notifier) keep(d agent.Delivery) error {
-	return n.put(n.told, map[string]agent.Delivery{d.Key: d}, nil)
+	n.outbox[d.Key], n.unsaved[d.Key] = d, true
+	return n.put(n.told, nil, nil)
 }
 
 // refuse sets a delivery aside until there is something new to tell of it.
 func (n *Notifier) refuse(d agent.Delivery, reason string, now time.Time) error {
 	n.log.Error("message is set aside", "about", d.Key, "error", reason)
 	d.Refused, d.RefusedAt, d.Tried = reason, now, false
-	delete(n.tries, d.Key)
+	n.went(d.Key) // the medium answers
 	return n.keep(d)
 }
 

@@ -24,7 +24,7 @@ func take(d agent.Delivery, known bool, e agent.Event, occasion Occasion, asked,
 		return d, false
 	}
 	switch {
-	case d.Told || d.Sent > 0 && momentary(e):
+	case isProblem(e) && (d.Told || d.Sent > 0 && momentary(e)):
 		d.Repeats++
 	default:
 		d.Since, d.Repeats, d.Reminders = e.At, 0, 0
@@ -47,14 +47,15 @@ func takeTransition(d agent.Delivery, known bool, e agent.Event, occasion Occasi
 	return renewed(d, e), true
 }
 
-// takeMended tells the end of a trouble only to those who heard of the trouble.
+// takeMended tells the end of a trouble only to those who heard of the trouble, or
+// may have: a try without an answer has brought it to them, or not.
 func takeMended(d agent.Delivery, known bool, e agent.Event) (agent.Delivery, bool) {
 	if !known {
 		return d, false
 	}
-	told := d.Told
+	heard := d.Told || d.Tried
 	d = renewed(d, e)
-	if !told {
+	if !heard {
 		d.Sent = e.Seq
 	}
 	return d, true
@@ -89,38 +90,50 @@ const (
 
 // due says when a delivery is to be sent; zero for never. A pending one that is no
 // deployment is told hourly at most; the end of a trouble, at once.
-func due(d agent.Delivery) time.Time {
+func due(d agent.Delivery, now time.Time) time.Time {
 	switch e := d.Event; {
 	case !d.Pending():
 		return reminder(d)
-	case d.SentAt.IsZero(), isMended(e), e.Kind == agent.EventRecovered:
-		return e.At
+	case d.SentAt.IsZero(), isMended(e), e.Kind == agent.EventRecovered, d.SentAt.After(now): // the clock was ahead
+		return now
 	case e.Kind != agent.EventTransition:
-		return later(e.At, d.SentAt.Add(hourly))
+		return d.SentAt.Add(hourly)
 	case e.To.Ended() || e.To == agent.StateHeld || e.To == agent.StateRollingBack:
-		return e.At
+		return now
 	}
 	return d.SentAt.Add(editPause)
 }
 
-// reminder says when people are told again of what goes on: after an hour, after
-// six, then daily.
+// reminder says when people are told again of what goes on.
 func reminder(d agent.Delivery) time.Time {
 	if !d.Told || d.Refused != "" {
 		return time.Time{}
 	}
-	began := d.Since
+	return later(nextReminder(d), d.SentAt.Add(hourly))
+}
+
+// nextReminder is after an hour, after six, then daily.
+func nextReminder(d agent.Delivery) time.Time {
+	began, pause := d.Since, time.Hour
 	if d.Event.Kind == agent.EventTransition {
 		began = d.Event.At
 	}
-	pause := time.Hour
 	switch {
 	case d.Reminders == 1:
 		pause = 6 * time.Hour
 	case d.Reminders > 1:
 		pause = time.Duration(d.Reminders-1) * 24 * time.Hour
 	}
-	return later(began.Add(pause), d.SentAt.Add(hourly))
+	return began.Add(pause)
+}
+
+// reminded is the delivery after people were reminded of it. Reminders that nobody
+// could be sent in time are not made up for.
+func reminded(d agent.Delivery, now time.Time) agent.Delivery {
+	d.SentAt = now
+	for d.Reminders++; !nextReminder(d).After(now); d.Reminders++ {
+	}
+	return d
 }
 
 func later(a, b time.Time) time.Time {

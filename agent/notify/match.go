@@ -55,6 +55,9 @@ func sort(e agent.Event) (key string, occasion Occasion) {
 }
 
 func ofTransition(e agent.Event) Occasion {
+	if e.From == e.To {
+		return "" // a restart moves nothing
+	}
 	switch e.To {
 	case agent.StateHeld:
 		return OnHeld

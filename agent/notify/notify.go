@@ -17,6 +17,8 @@ package notify
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,12 +55,13 @@ type Notifier struct {
 	trouble  Trouble
 
 	// Owned by Run.
-	outbox map[string]agent.Delivery
-	told   uint64
-	using  Settings
-	tries  map[string]int // failed ones of this process: others go first
-	pause  time.Duration  // after a failure, longer each time
-	quiet  time.Time      // nothing is sent before
+	outbox  map[string]agent.Delivery
+	told    uint64
+	using   Settings
+	unsaved map[string]bool // deliveries that the store does not have as they are
+	tries   map[string]int  // failed ones of this process: others go first
+	pause   time.Duration   // after a failure, longer each time
+	quiet   time.Time       // nothing is sent before
 }
 
 // Trouble is why people may not hear what they should.
@@ -74,7 +77,7 @@ type Trouble struct {
 func New(log *slog.Logger, store Store, settings Settings) *Notifier {
 	return &Notifier{
 		log: log, store: store, woken: make(chan struct{}, 1), settings: settings,
-		tries: map[string]int{},
+		unsaved: map[string]bool{}, tries: map[string]int{},
 	}
 }
 
@@ -129,7 +132,7 @@ func (n *Notifier) round(ctx context.Context) (time.Time, error) {
 		return time.Time{}, err
 	}
 	if n.using.Sender == nil {
-		return time.Time{}, nil
+		return time.Now().Add(hourly), n.skip()
 	}
 	if err := n.collect(time.Now()); err != nil {
 		return time.Time{}, err
@@ -137,8 +140,7 @@ func (n *Notifier) round(ctx context.Context) (time.Time, error) {
 	return n.deliver(ctx)
 }
 
-// load reads the outbox once. Without a sender nothing that happens is told later
-// either.
+// load reads the outbox once.
 func (n *Notifier) load() error {
 	if n.outbox != nil {
 		return nil
@@ -152,20 +154,25 @@ func (n *Notifier) load() error {
 		outbox[d.Key] = d
 	}
 	n.outbox, n.told = outbox, told
-	if n.using.Sender == nil {
-		return n.skip()
-	}
 	return nil
 }
 
-// skip passes over everything that happened until now.
+// skip passes over everything that happened until now, and forgets what was told: who
+// is told again one day is told of what is news then.
 func (n *Notifier) skip() error {
 	last, err := n.store.LastEvent()
-	if err != nil || last == n.told {
+	if err != nil || last == n.told && len(n.outbox) == 0 {
+		return err
+	}
+	gone := slices.Collect(maps.Keys(n.outbox))
+	if err := n.store.PutOutbox(last, nil, gone); err != nil {
 		return err
 	}
 	n.told = last
-	return n.store.PutOutbox(last, nil, nil)
+	clear(n.outbox)
+	clear(n.unsaved)
+	clear(n.tries)
+	return nil
 }
 
 // takeSettings begins to use what Use said last. What happened while nobody was to

@@ -152,7 +152,7 @@ func (o *office) move(dep agent.Deployment, to agent.State) agent.Deployment {
 	if to.Ended() {
 		dep.EndedAt = time.Now()
 	}
-	written := o.record(agent.Entry{Deployment: &dep, Event: &agent.Event{Kind: agent.EventTransition, Service: "web", From: from, To: to}})
+	written := o.record(agent.Entry{Deployment: &dep, Event: &agent.Event{Kind: agent.EventTransition, Service: "web", From: from, To: to, Message: dep.Message}})
 	synctest.Wait()
 	return *written.Deployment
 }
