@@ -46,6 +46,7 @@ type unit struct {
 	project string
 	port    int
 	keys    string // of its section
+	query   string // of its health URL
 	seen    int64  // its newest deployment that the test knows of
 }
 
@@ -95,7 +96,7 @@ func (f *fleet) configure() {
 		fmt.Fprintf(&b, `
 [service.%s]
 compose_file = "%s/compose.yaml"
-health_url = "http://127.0.0.1:%d/health"
+health_url = "http://127.0.0.1:%d/health%s"
 health_interval = "50ms"
 health_timeout = "1s"
 min_healthy_time = "200ms"
@@ -104,7 +105,7 @@ watch_for = "200ms"
 max_restarts = 0
 debounce = "100ms"
 %s
-`, u.name, u.name, u.port, u.keys)
+`, u.name, u.name, u.port, u.query, u.keys)
 	}
 	f.put("config.toml", b.String())
 }

@@ -60,6 +60,9 @@ func (c *cycle) interrupted() bool { return !c.resumed.IsZero() && c.dep.State =
 // the record says where to go on.
 func (c *cycle) run(ctx context.Context) error {
 	defer c.release()
+	if !c.resumed.IsZero() {
+		c.learnSecrets(ctx)
+	}
 	for !c.dep.State.Ended() {
 		next, err := c.step()(ctx)
 		if err != nil {

@@ -15,7 +15,7 @@ func (w *Worker) cannotLook(ctx context.Context, ask request, err error) (time.T
 	}
 	ask.refuse(err)
 	if w.trouble != err.Error() {
-		w.Log.Warn("what is wanted cannot be looked at", "service", w.svc.Name, "error", err)
+		w.Log.Warn("what is wanted cannot be looked at", "service", w.svc.Name, "error", w.redact(err.Error()))
 	}
 	w.trouble, w.advice = err.Error(), agent.Hint(err)
 	w.publish()
@@ -25,7 +25,7 @@ func (w *Worker) cannotLook(ctx context.Context, ask request, err error) (time.T
 // tellInvalid waits out a file that is half-written, and tells one that stays
 // invalid once. Nothing is touched either way.
 func (w *Worker) tellInvalid(ctx context.Context, ask request) (time.Time, error) {
-	err := agent.WithHint(errors.New(w.redact(w.wanted.invalid.Error())), agent.Hint(w.wanted.invalid))
+	err := agent.WithHint(errors.New(w.redact(w.wanted.invalid.Error())), w.redact(agent.Hint(w.wanted.invalid)))
 	if until := w.wanted.invalidAt.Add(invalidPatience); ask.order.Verb == "" && time.Now().Before(until) {
 		w.publish()
 		return time.Now().Add(min(invalidPatience/3, time.Until(until)+time.Millisecond)), nil

@@ -16,6 +16,7 @@ type request struct {
 	order agent.Order
 	at    time.Time   // when it was given
 	reply chan answer // room for one: the first answer counts
+	hide  func(string) string
 }
 
 type answer struct {
@@ -25,7 +26,14 @@ type answer struct {
 
 func (r request) answer(receipt agent.Receipt) { r.give(answer{receipt: receipt}) }
 
-func (r request) refuse(err error) { r.give(answer{err: err}) }
+// refuse answers with an error. It may quote files and the world: what it says is
+// redacted.
+func (r request) refuse(err error) {
+	if r.hide != nil && err != nil {
+		err = agent.WithHint(redactedError{r.hide(err.Error()), err}, r.hide(agent.Hint(err)))
+	}
+	r.give(answer{err: err})
+}
 
 func (r request) give(a answer) {
 	select {

@@ -56,6 +56,7 @@ func (w *Worker) pumpOr(ctx context.Context, until time.Time, done <-chan error)
 	case change := <-w.changes:
 		w.dirty, w.cause = true, change.Cause
 	case r := <-w.orders:
+		r.hide, r.order.Note = w.redact, w.redact(r.order.Note)
 		w.accept(ctx, r)
 	case <-w.retire:
 		w.retired = true

@@ -23,7 +23,7 @@ func (w *Worker) Status() agent.Status {
 func (w *Worker) publish() {
 	s := agent.Status{
 		Service: w.svc.Name, Target: w.svc.Target, State: w.stateText(), Healthy: w.healthText(),
-		Deployment: w.last, Plan: w.wanted.plan, Pause: w.record.Pause, Overrides: w.record.Overrides, Error: w.redact(w.trouble), Hint: w.advice, Warnings: w.wanted.wanted.Warnings,
+		Deployment: w.last, Plan: w.wanted.plan, Pause: w.record.Pause, Overrides: w.record.Overrides, Error: w.redact(w.trouble), Hint: w.redact(w.advice), Warnings: w.wanted.wanted.Warnings,
 	}
 	if w.serving != nil {
 		s.Release, s.Standing, s.Artifacts, s.Since = w.serving.Number, w.serving.Standing, w.serving.Artifacts, w.serving.CreatedAt
@@ -33,7 +33,7 @@ func (w *Worker) publish() {
 		s.Hint = w.open.dep.Hint
 	}
 	if w.wanted.invalid != nil {
-		s.Error, s.Hint = w.redact(w.wanted.invalid.Error()), agent.Hint(w.wanted.invalid)
+		s.Error, s.Hint = w.redact(w.wanted.invalid.Error()), w.redact(agent.Hint(w.wanted.invalid))
 	}
 	w.mu.Lock()
 	w.status = s

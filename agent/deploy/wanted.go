@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"rollback-agent/agent"
@@ -100,6 +101,9 @@ func (w *Worker) keepWanted(state wantedState) {
 			state.invalidAt = time.Now()
 		}
 		state.fingerprint, state.refs = w.wanted.fingerprint, w.wanted.refs
+		secrets := slices.Concat(state.wanted.Secrets, w.wanted.wanted.Secrets) // faults quote the files
+		slices.Sort(secrets)
+		state.wanted.Secrets = slices.Compact(secrets)
 		w.wanted = state
 		return
 	}

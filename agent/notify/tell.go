@@ -348,7 +348,7 @@ func (m Message) redacted() Message {
 		m.Facts[i].Value = hide(f.Value)
 	}
 	for i, l := range m.Logs {
-		m.Logs[i].Lines = hideAll(l.Lines)
+		m.Logs[i].Lines = strings.Split(hide(strings.Join(l.Lines, "\n")), "\n") // as a whole: a key has many lines
 	}
 	return m
 }
