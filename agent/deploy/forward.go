@@ -135,7 +135,7 @@ func (c *cycle) resolve(ctx context.Context, rel agent.Release) (agent.Release, 
 		if a.Digest != "" {
 			continue
 		}
-		digest, err := c.digest(ctx, a, time.Time{})
+		digest, err := c.digest(ctx, a, time.Time{}, c.from)
 		if err != nil {
 			return rel, fmt.Errorf("%w: %w", errUnresolvable, err)
 		}

@@ -29,7 +29,7 @@ func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(co
 	ctx, cancel := context.WithTimeoutCause(ctx, 6*lookTimeout, errLook)
 	defer cancel()
 	var state wantedState
-	svc := w.overridden()
+	svc, served := w.overridden(), w.serving
 	err := w.during(ctx, func(ctx context.Context) error {
 		var err error
 		state.wanted, err = w.desired(ctx, svc)
@@ -43,7 +43,7 @@ func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(co
 			return nil
 		}
 		state.refs = references(state.wanted)
-		w.resolveAll(ctx, &state.wanted, asOf)
+		w.resolveAll(ctx, &state.wanted, asOf, served)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -113,12 +113,12 @@ func (w *Worker) keepWanted(state wantedState) {
 
 // resolveAll gives a digest to every artifact that can have one now. What cannot
 // is resolved again, with patience and a clear error, by the deployment.
-func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted, asOf time.Time) {
+func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted, asOf time.Time, served *agent.Release) {
 	for i, a := range wanted.Artifacts {
 		if a.Digest != "" {
 			continue
 		}
-		digest, err := w.digest(ctx, a, asOf)
+		digest, err := w.digest(ctx, a, asOf, served)
 		if err != nil {
 			w.Log.Debug("image has no digest yet", "service", w.svc.Name, "image", a.Ref, "error", err)
 			continue
@@ -129,11 +129,12 @@ func (w *Worker) resolveAll(ctx context.Context, wanted *agent.Wanted, asOf time
 
 // digest asks the registry. Where it cannot answer, or does not know the image,
 // what is here under that name is what Compose would run.
-func (w *Worker) digest(ctx context.Context, a agent.Artifact, asOf time.Time) (string, error) {
+func (w *Worker) digest(ctx context.Context, a agent.Artifact, asOf time.Time, served *agent.Release) (string, error) {
 	digest, err := w.Resolver.Resolve(ctx, a.Ref, asOf)
 	if err == nil {
 		return digest, nil
 	}
+	a.Digest = knownDigest(served, a) // of several that an image may have, the one that says that nothing changed
 	local, here, localErr := w.Target.Local(ctx, w.svc, a)
 	switch {
 	case localErr != nil:
@@ -143,6 +144,19 @@ func (w *Worker) digest(ctx context.Context, a agent.Artifact, asOf time.Time) (
 		return local, nil
 	}
 	return "", fmt.Errorf("image %s of compose service %q: %w", a.Ref, a.Name, err)
+}
+
+// knownDigest is what a release runs under a name.
+func knownDigest(rel *agent.Release, a agent.Artifact) string {
+	if rel == nil {
+		return ""
+	}
+	for _, known := range rel.Artifacts {
+		if known.Name == a.Name && known.Ref == a.Ref {
+			return known.Digest
+		}
+	}
+	return ""
 }
 
 // newer tells whether something other than this deployment's release is wanted by

@@ -178,10 +178,14 @@ func (w *Worker) loadServing() error {
 func (w *Worker) work(ctx context.Context) error {
 	w.watchServing()
 	w.dirty, w.cause = true, "start"
-	for !w.isRetired() {
+	for cleaned := false; !w.isRetired(); {
 		planAt, err := w.consider(ctx)
 		if err != nil {
 			return err
+		}
+		if !cleaned && !w.dirty { // what a process that is gone has left
+			w.retain(ctx)
+			cleaned = true
 		}
 		if err := w.idle(ctx, planAt); err != nil {
 			return err
