@@ -42,7 +42,8 @@ type fleet struct {
 // unit is one service with a compose project of its own.
 type unit struct {
 	*fleet
-	name    string
+	name    string // unlike any other agent's on this engine: images are kept by it
+	dir     string
 	project string
 	port    int
 	keys    string // of its section
@@ -65,10 +66,10 @@ func newFleet(t *testing.T, opts ...testbed.RegistryOptions) *fleet {
 
 func (f *fleet) path(name string) string { return filepath.Join(f.dir, name) }
 
-// unit adds a service; keys are lines of its section.
+// unit adds a service whose name begins so; keys are lines of its section.
 func (f *fleet) unit(name string, keys ...string) *unit {
 	f.t.Helper()
-	u := &unit{fleet: f, name: name, project: f.bed.Project(f.t), port: testbed.Port(f.t), keys: strings.Join(keys, "\n")}
+	u := &unit{fleet: f, name: name + "-" + f.bed.Run, dir: name, project: f.bed.Project(f.t), port: testbed.Port(f.t), keys: strings.Join(keys, "\n")}
 	f.units = append(f.units, u)
 	return u
 }
@@ -105,7 +106,7 @@ watch_for = "200ms"
 max_restarts = 0
 debounce = "100ms"
 %s
-`, u.name, u.name, u.port, u.query, u.keys)
+`, u.name, u.dir, u.port, u.query, u.keys)
 	}
 	f.put("config.toml", b.String())
 }
@@ -118,7 +119,7 @@ func (u *unit) compose(image string, lines ...string) {
 	for _, line := range lines {
 		text += "    " + line + "\n"
 	}
-	u.put(u.name+"/compose.yaml", text)
+	u.put(u.dir+"/compose.yaml", text)
 }
 
 func (f *fleet) begin() {

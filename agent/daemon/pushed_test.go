@@ -129,9 +129,9 @@ func TestNotifyWaitsForAHuman(t *testing.T) {
 
 	digest := f.push("stable", "v2", testbed.Good)
 	web.planned(agent.ReasonNotify)
-	f.says(slack, "web: something new waits", short("stable", digest), "agent deploy web", "vm-17")
+	f.says(slack, web.name+": something new waits", short("stable", digest), "agent deploy "+web.name, "vm-17")
 	f.event(func(e agent.Event) bool {
-		return e.Kind == agent.EventSkipped && e.Reason == agent.ReasonNotify && e.Service == "web"
+		return e.Kind == agent.EventSkipped && e.Reason == agent.ReasonNotify && e.Service == web.name
 	})
 	f.polls(3)
 	web.still()
@@ -250,7 +250,7 @@ func TestField24IrreversibleImageIsHeld(t *testing.T) {
 	f.push("stable", "v2", testbed.Sick, migration)
 	held := web.in(agent.StateHeld)
 	web.serves("v2")
-	f.says(slack, "held, decide", fmt.Sprintf("agent keep %d", held.ID), "agent rollback web", "a human decides", "HTTP 500")
+	f.says(slack, "held, decide", fmt.Sprintf("agent keep %d", held.ID), "agent rollback "+web.name, "a human decides", "HTTP 500")
 	web.order(agent.Order{Verb: agent.VerbKeep, Deployment: held.ID})
 	if d := web.next(agent.StateSucceeded); d.Reason != agent.ReasonKept || d.Serving != agent.ServingNew {
 		t.Errorf("got %s, serving %s, want it kept", d.Reason, d.Serving)

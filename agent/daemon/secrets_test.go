@@ -103,11 +103,11 @@ func (p planted) compose(u *unit, image, mode string) {
 		"  APP_MODE: "+mode,
 		"  APP_PRINTS: DATABASE_URL,API_KEY,MORE_KEY,PRIVATE_KEY,SAYS,TOKENS,FILE",
 	)
-	text, err := os.ReadFile(u.path(u.name + "/compose.yaml"))
+	text, err := os.ReadFile(u.path(u.dir + "/compose.yaml"))
 	if err != nil {
 		u.t.Fatal(err)
 	}
-	u.put(u.name+"/compose.yaml", string(text)+"secrets:\n  token: {file: ./secret.txt}\n")
+	u.put(u.dir+"/compose.yaml", string(text)+"secrets:\n  token: {file: ./secret.txt}\n")
 }
 
 // everything is what the agent shows of itself over the socket and by its commands.
@@ -285,7 +285,7 @@ func (f *fleet) troubles(web *unit, p planted) {
 			}
 			return nil
 		})
-		if _, err := f.client.Order(f.t.Context(), agent.Order{Verb: agent.VerbDeploy, Service: "web"}); err == nil {
+		if _, err := f.client.Order(f.t.Context(), agent.Order{Verb: agent.VerbDeploy, Service: web.name}); err == nil {
 			f.t.Errorf("%s: got a deployment, want it refused", what)
 		} else {
 			p.search(f.t, what+": refusal of an order", []byte(err.Error()+agent.Hint(err)))
