@@ -18,7 +18,10 @@ type ServiceRecord struct {
 	Pause     *Pause      `json:"pause,omitempty"`
 	Rollbacks []time.Time `json:"rollbacks,omitempty"` // automatic ones, for the storm brake, newest last
 	Critical  bool        `json:"critical,omitempty"`  // a rollback failed and health has not returned
-	Invalid   string      `json:"invalid,omitempty"`   // why what is wanted cannot be loaded, as it was told
+	// Irreversible is the newest release that was applied and cannot be undone: nothing
+	// goes back behind it but by a human's word. 0: none.
+	Irreversible int64  `json:"irreversible,omitempty"`
+	Invalid      string `json:"invalid,omitempty"` // why what is wanted cannot be loaded, as it was told
 
 	Overrides map[string]Override `json:"overrides,omitempty"` // by artifact
 }

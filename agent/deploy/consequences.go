@@ -25,6 +25,9 @@ func (c *cycle) consequences(record agent.ServiceRecord, next agent.Deployment, 
 	switch m.to {
 	case agent.StateApplying:
 		next.Before = agent.Running{Instances: c.picture.instances}.Identity()
+		if next.Irreversible {
+			record.Irreversible = next.To
+		}
 	case agent.StateVerifying:
 		record.Serving, record.Drift, record.Idle = next.To, false, false
 	case agent.StateRollingBack:

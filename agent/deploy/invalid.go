@@ -13,7 +13,7 @@ func (w *Worker) cannotLook(ctx context.Context, ask request, err error) (time.T
 	if ctx.Err() != nil {
 		return time.Time{}, context.Cause(ctx)
 	}
-	ask.refuse(err)
+	ask.refuse(cannotBeNow(ask.order, err))
 	if w.trouble != err.Error() {
 		w.Log.Warn("what is wanted cannot be looked at", "service", w.svc.Name, "error", w.redact(err.Error()))
 	}

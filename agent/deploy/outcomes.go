@@ -26,8 +26,8 @@ func (c *cycle) failing(v agent.Verdict) move {
 		return c.rollbackFailed(v.Evidence, "", &v)
 	case c.DisableRollback:
 		m.reason = agent.ReasonRollbackDisabled
-	case c.dep.Irreversible:
-		m = c.held(agent.ReasonIrreversible, v.Evidence+"; running the old release again would not undo it: a human decides", &v)
+	case c.irreversible():
+		m = c.held(agent.ReasonIrreversible, v.Evidence+"; running the old release again would not undo "+c.undone()+": a human decides", &v)
 		m.severity = agent.SeverityCritical
 		return m
 	case c.svc.OnFailure == agent.ActionHold:
@@ -39,6 +39,24 @@ func (c *cycle) failing(v agent.Verdict) move {
 		return c.rollingBack(m)
 	}
 	return m
+}
+
+// irreversible tells whether a human has to say that the deployment is rolled back: it
+// cannot be undone itself, or the way back leads behind one that cannot be.
+func (c *cycle) irreversible() bool {
+	if c.dep.Irreversible || c.dep.Kind != agent.KindDeploy {
+		return c.dep.Irreversible
+	}
+	back, err := c.rollbackTarget()
+	return err == nil && back != nil && back.Number < c.record.Irreversible
+}
+
+// undone names what going back would not undo.
+func (c *cycle) undone() string {
+	if c.dep.Irreversible {
+		return "it"
+	}
+	return agent.ReleaseName(c.record.Irreversible) + ", which was deployed since"
 }
 
 // rollingBack goes back to the last stable release. Only what the agent deployed

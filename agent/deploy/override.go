@@ -97,20 +97,21 @@ func refsOf(overrides map[string]agent.Override) map[string]string {
 	return refs
 }
 
-// dropOverrides ends the overrides whose files name something else by now, and looks
-// again.
-func (w *Worker) dropOverrides(ctx context.Context) error {
-	if len(w.record.Overrides) == 0 || w.wanted.invalid != nil {
-		return nil
+// endedBy names the overrides whose files name something else by now.
+func endedBy(artifacts []agent.Artifact, overrides map[string]agent.Override, named func(agent.Artifact) string) []string {
+	var ended []string
+	for name, o := range overrides {
+		if !slices.ContainsFunc(artifacts, func(a agent.Artifact) bool { return a.Name == name && named(a) == o.FileRef }) {
+			ended = append(ended, name)
+		}
 	}
+	return ended
+}
+
+// dropOverrides gives the files their word back.
+func (w *Worker) dropOverrides(ctx context.Context, names []string) error {
 	kept := maps.Clone(w.record.Overrides)
-	maps.DeleteFunc(kept, func(name string, o agent.Override) bool {
-		return !slices.ContainsFunc(w.wanted.wanted.Artifacts, func(a agent.Artifact) bool { return a.Name == name && a.FileRef == o.FileRef })
-	})
-	if len(kept) == len(w.record.Overrides) {
-		return nil
-	}
-	w.dirty = true
+	maps.DeleteFunc(kept, func(name string, _ agent.Override) bool { return slices.Contains(names, name) })
 	return w.putOverrides(ctx, kept, "the files name other images now: "+describe(kept))
 }
 
@@ -124,6 +125,17 @@ func (w *Worker) putOverrides(ctx context.Context, overrides map[string]agent.Ov
 			At: time.Now(), Kind: agent.EventOverride, Service: w.svc.Name, Message: message, Severity: agent.SeverityInfo,
 		}}
 	})
+	return err
+}
+
+// cannotBeNow says of an order that failed what it has changed all the same.
+func cannotBeNow(order agent.Order, err error) error {
+	switch {
+	case len(order.Images) > 0:
+		return agent.WithHint(fmt.Errorf("%w; the override is recorded and counts as soon as the world answers", err), agent.Hint(err))
+	case order.NoOverride:
+		return agent.WithHint(fmt.Errorf("%w; the override is ended, the files count as soon as the world answers", err), agent.Hint(err))
+	}
 	return err
 }
 

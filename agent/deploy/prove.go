@@ -96,7 +96,7 @@ func (c *cycle) hold(ctx context.Context) (move, error) {
 			return c.holdExpired(ctx), nil
 		case c.foreign(ctx, &c.to, c.from, agent.ServingOther):
 			return c.superseded(agent.ReasonForeign, "somebody else changed what serves"), nil
-		case v.Outcome == agent.OutcomeFail && c.dep.Reason == agent.ReasonUnreachable && c.svc.OnFailure == agent.ActionRollback && !c.dep.Irreversible:
+		case v.Outcome == agent.OutcomeFail && c.dep.Reason == agent.ReasonUnreachable && c.svc.OnFailure == agent.ActionRollback && !c.irreversible():
 			return c.failing(v), nil
 		}
 		if c.newer(ctx, nil) {
@@ -111,7 +111,7 @@ func (c *cycle) hold(ctx context.Context) (move, error) {
 // holdExpired keeps only what really serves.
 func (c *cycle) holdExpired(ctx context.Context) move {
 	detail := "nobody decided within " + c.svc.HoldFor.String()
-	if c.svc.OnHoldExpiry == agent.HoldExpiryRollback && c.dep.Kind == agent.KindDeploy && !c.dep.Irreversible {
+	if c.svc.OnHoldExpiry == agent.HoldExpiryRollback && c.dep.Kind == agent.KindDeploy && !c.irreversible() {
 		return c.rollingBack(move{reason: agent.ReasonHoldExpired, detail: detail})
 	}
 	if serving := c.lookUp(ctx); serving != agent.ServingNew {

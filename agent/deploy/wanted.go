@@ -29,10 +29,11 @@ func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(co
 	ctx, cancel := context.WithTimeoutCause(ctx, 6*lookTimeout, errLook)
 	defer cancel()
 	var state wantedState
-	svc, served := w.overridden(), w.serving
+	var ended []string
+	svc, served, overrides := w.overridden(), w.serving, w.record.Overrides
 	err := w.during(ctx, func(ctx context.Context) error {
 		var err error
-		state.wanted, err = w.desired(ctx, svc)
+		state.wanted, ended, err = w.desired(ctx, svc, overrides)
 		if ctx.Err() != nil { // a look cut short is no news: an image without a digest would be
 			return context.Cause(ctx)
 		}
@@ -62,7 +63,13 @@ func (w *Worker) lookAtWanted(ctx context.Context, asOf time.Time, check func(co
 		return err
 	}
 	w.keepWanted(state)
-	return w.dropOverrides(ctx)
+	if state.invalid != nil || len(ended) == 0 {
+		return nil
+	}
+	if err := w.dropOverrides(ctx, ended); err != nil {
+		return err
+	}
+	return w.lookAtWanted(ctx, asOf, check)
 }
 
 // references are the names whose digest may change without the files changing.
@@ -77,21 +84,29 @@ func references(wanted agent.Wanted) []string {
 }
 
 // desired refuses files that the wrong people may write: write access to them is
-// root. An override of what the files do not have any more is no reason not to load
-// them: it is dropped later.
-func (w *Worker) desired(ctx context.Context, svc agent.Service) (agent.Wanted, error) {
-	wanted, err := w.Target.Desired(ctx, svc)
-	if err != nil && len(svc.Overrides) > 0 && !errors.Is(err, agent.ErrUnreachable) {
+// root. It names the overrides that the files have ended. An override of what they do
+// not have any more is no reason not to load them; any other reason is: a file that is
+// half-written must not end what a human wants.
+func (w *Worker) desired(ctx context.Context, svc agent.Service, overrides map[string]agent.Override) (wanted agent.Wanted, ended []string, err error) {
+	wanted, err = w.Target.Desired(ctx, svc)
+	switch {
+	case err == nil:
+		ended = endedBy(wanted.Artifacts, overrides, func(a agent.Artifact) string { return a.FileRef })
+	case len(overrides) > 0 && !errors.Is(err, agent.ErrUnreachable):
 		plain := svc
 		plain.Overrides = nil
-		if files, plainErr := w.Target.Desired(ctx, plain); plainErr == nil {
+		files, plainErr := w.Target.Desired(ctx, plain)
+		if plainErr == nil {
+			ended = endedBy(files.Artifacts, overrides, func(a agent.Artifact) string { return a.Ref })
+		}
+		if len(ended) > 0 {
 			wanted, err = files, nil
 		}
 	}
 	if err != nil || w.Check == nil {
-		return wanted, err
+		return wanted, ended, err
 	}
-	return wanted, w.Check(w.svc)
+	return wanted, ended, w.Check(w.svc)
 }
 
 func (w *Worker) keepWanted(state wantedState) {
