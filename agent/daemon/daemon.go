@@ -117,7 +117,7 @@ func (d *Daemon) open() (err error) {
 	}
 	resolver := registry.New(registry.Options{Log: d.log, Insecure: cfg.Registry.Insecure, DockerConfig: cfg.Registry.DockerConfig})
 	d.images = watch.NewImages(d.log, resolver, cfg.Registry.PollInterval, d.changed, d.record)
-	d.images.Recall(d.openTroubles())
+	d.images.Recall(slices.Collect(maps.Values(d.openTroubles())))
 	d.people = notify.New(d.log, d.store, d.settings(cfg))
 	d.targets = kinds(cfg, d.log)
 	d.watcher = watch.New(d.log, 0, d.changed)

@@ -89,31 +89,44 @@ func (d *Daemon) configAccepted() {
 	}
 }
 
-// wasTold tells whether people know of a trouble and not of its end.
+// wasTold tells whether people know of a trouble and not of its end, or are about to.
 func (d *Daemon) wasTold(subject string) bool {
-	for _, e := range d.openTroubles() {
-		if e.Subject == subject {
-			return true
-		}
-	}
-	return false
+	_, open := d.openTroubles()[subject]
+	return open
 }
 
-// openTroubles are those that people were told of and that have not ended.
-func (d *Daemon) openTroubles() []agent.Event {
-	deliveries, _, err := d.store.Outbox()
-	if err != nil {
-		d.log.Error("reading the outbox", "error", err)
-		return nil
-	}
-	var open []agent.Event
+// openTroubles are those that have not ended, by subject: people were told of them, or
+// will be.
+func (d *Daemon) openTroubles() map[string]agent.Event {
+	open := map[string]agent.Event{}
+	deliveries, told, err := d.store.Outbox()
 	for _, delivery := range deliveries {
-		if delivery.Told && delivery.Event.Kind == agent.EventTrouble {
-			open = append(open, delivery.Event)
+		if delivery.Event.Kind == agent.EventTrouble && (delivery.Told || delivery.Pending()) {
+			open[delivery.Event.Subject] = delivery.Event
 		}
+	}
+	for more := err == nil; more; { // what nobody has put into the outbox yet
+		var events []agent.Event
+		events, err = d.store.Events(told, eventPage)
+		for _, e := range events {
+			told = e.Seq
+			switch e.Kind {
+			case agent.EventTrouble:
+				open[e.Subject] = e
+			case agent.EventMended:
+				delete(open, e.Subject)
+			}
+		}
+		more = err == nil && len(events) == eventPage
+	}
+	if err != nil {
+		d.log.Error("looking for troubles that go on", "error", err)
 	}
 	return open
 }
+
+// eventPage is how many events are read at a time.
+const eventPage = 500
 
 // Notices tells what a human should know of the host as a whole.
 func (d *Daemon) Notices(context.Context) ([]agent.Notice, error) {
