@@ -24,9 +24,12 @@ const (
 func (d *Daemon) wake() {
 	info, err := os.Stat(d.alivePath())
 	now := time.Now()
-	if err == nil && info.ModTime().Before(now) {
+	if err == nil {
 		last := info.ModTime()
 		message := fmt.Sprintf("the agent was down %s–%s (%s), nothing was watched", clock(last, now), clock(now, now), now.Sub(last).Round(time.Second))
+		if last.After(now) {
+			message = fmt.Sprintf("the agent was down until %s, nothing was watched; since when is not known: the clock went back", clock(now, now))
+		}
 		d.log.Warn("the agent was not stopped in order", "last_alive", last)
 		d.tell("", agent.ReasonDown, message, agent.SeverityWarning)
 	}
@@ -68,4 +71,8 @@ func (d *Daemon) sleep() {
 	}
 }
 
-func (d *Daemon) alivePath() string { return filepath.Join(d.config.StateDir, aliveFile) }
+func (d *Daemon) alivePath() string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return filepath.Join(d.config.StateDir, aliveFile)
+}
