@@ -206,3 +206,20 @@ func TestRefusalEndsTheTrouble(t *testing.T) {
 		}
 	})
 }
+
+// A flood ends when somebody turns it off.
+func TestFloodIsTurnedOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t, false)
+		o.people.fail(func(Message) error { return errors.New("connection refused") })
+		for range 20 {
+			o.deploy(agent.KindDeploy, agent.StateFetching, agent.StateFailed)
+		}
+		o.people.fail(nil)
+		o.people.arrived = func() { o.n.Use(Settings{}) }
+		pass(time.Hour)
+		if got := o.people.seen(); len(got) != 1 {
+			t.Errorf("got %d messages, want none after the first", len(got))
+		}
+	})
+}

@@ -17,23 +17,21 @@ const sendTimeout = time.Minute
 
 var errSlow = errors.New("sending took too long")
 
-// deliver sends what is due, the oldest news first. It returns when there will be
-// more, zero for never; the error is the store's.
+// deliver sends one message that is due, the oldest news first: before the next one,
+// what happened meanwhile and other settings count. It returns when there will be more,
+// zero for never; the error is the store's.
 func (n *Notifier) deliver(ctx context.Context) (time.Time, error) {
-	for ctx.Err() == nil {
-		now := time.Now()
-		d, at := n.next(now)
-		if d == nil {
-			return at, nil
-		}
-		if now.Before(n.quiet) {
-			return n.quiet, nil
-		}
-		if err := n.send(ctx, *d, now); err != nil {
-			return time.Time{}, err
-		}
+	now := time.Now()
+	d, at := n.next(now)
+	switch {
+	case ctx.Err() != nil:
+		return time.Time{}, nil
+	case d == nil:
+		return at, nil
+	case now.Before(n.quiet):
+		return n.quiet, nil
 	}
-	return time.Time{}, nil
+	return now, n.send(ctx, *d, now)
 }
 
 // next chooses what is due now: what has failed less often first, so that one bad
