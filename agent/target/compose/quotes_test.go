@@ -40,3 +40,23 @@ func TestBrokenEnvFileIsNotQuoted(t *testing.T) {
 		}
 	}
 }
+
+// A variable of .env that is named like a secret is one wherever it is used; a tag
+// or a port is none.
+func TestSecretsOfDotEnvOutsideOfEnvironments(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "compose.yaml")
+	compose := "name: dotenv\nservices:\n  web:\n    image: app:${TAG}\n    command: [\"--password\", \"${ADMIN_PASSWORD}\"]\n"
+	err := errors.Join(os.WriteFile(path, []byte(compose), 0o600),
+		os.WriteFile(filepath.Join(dir, ".env"), []byte("ADMIN_PASSWORD=hunter2233\nTAG=v1.4.2-rc1\n"), 0o600))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := load(t.Context(), agent.Service{Name: "web"}, identity{directory: dir, files: []string{path}, project: "dotenv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := secretsOf(m); len(got) != 1 || got[0].Reveal() != "hunter2233" {
+		t.Errorf("got %d secrets, want the password alone", len(got))
+	}
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,13 +68,22 @@ func masked(value any, replacer *strings.Replacer) any {
 	return value
 }
 
+// secretName is the name of a variable that holds a secret. The other variables of
+// .env are versions, ports and names that people have to read.
+var secretName = regexp.MustCompile(`(?i)pass|secret|token|key|cred|auth|dsn`)
+
 // secretsOf collects what must not leave the host: the values of the unit's
-// environment, and what is in its secrets.
+// environment, what is in its secrets, and the variables that are named like one.
 func secretsOf(m model) []agent.Secret {
 	found := map[string]bool{}
 	add := func(value string) {
 		if len([]rune(value)) >= minSecret {
 			found[value] = true
+		}
+	}
+	for name, value := range m.project.Environment { // it may be used outside of any environment: in a command, a label
+		if secretName.MatchString(name) {
+			add(value)
 		}
 	}
 	for _, name := range m.unit {
