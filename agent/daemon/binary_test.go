@@ -1,6 +1,7 @@
 package daemon_test
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,8 +17,13 @@ var built struct {
 	err error
 }
 
-// TestMain leaves no binary behind.
+// TestMain lets more tests run at a time than there are processors, for most of
+// the time they wait, and leaves no binary behind.
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if err := flag.Set("test.parallel", "4"); err != nil {
+		panic(err)
+	}
 	code := m.Run()
 	os.RemoveAll(built.dir) // "" where no test has asked for it
 	os.Exit(code)

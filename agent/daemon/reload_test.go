@@ -79,7 +79,7 @@ func TestConfigIsReadAgain(t *testing.T) {
 	testbed.Eventually(t, 30*time.Second, func() error {
 		found := errors.New("no event says that the config was not taken over")
 		err := h.client.LastEvents(t.Context(), 50, false, nil, func(e agent.Event) error {
-			if e.Kind == agent.EventAgent && strings.Contains(e.Message, "not taken over") {
+			if e.Kind == agent.EventTrouble && strings.Contains(e.Message, "not taken over") {
 				found = nil
 			}
 			return nil

@@ -32,6 +32,7 @@ func plantedSecrets() planted {
 		"database url":      "postgres://shop:pl4nted-db-pass@db.internal/shop",
 		"database password": "pl4nted-db-pass",
 		"api key of .env":   "pl4nted-api-key-of-dotenv",
+		"only in a label":   "pl4nted-and-in-no-environment",
 		"env_file":          "pl4nted-env-file-value",
 		"compose secret":    "pl4nted-content-of-a-secret",
 		"key, line 1":       "MIIplanted1KLmnopqrstuvwxyzABCDEFGHIJ",
@@ -85,10 +86,15 @@ func leaky(f *fleet, p planted) *unit {
 	if err := os.Chmod(f.path("before.sh"), 0o755); err != nil {
 		f.t.Fatal(err)
 	}
-	f.put("web/.env", "API_KEY="+p["api key of .env"]+"\n")
+	f.dotEnv(p)
 	f.put("web/more.env", "MORE_KEY="+p["env_file"]+"\n")
 	f.put("web/secret.txt", p["compose secret"]+"\n")
 	return web
+}
+
+func (f *fleet) dotEnv(p planted) {
+	f.t.Helper()
+	f.put("web/.env", "API_KEY="+p["api key of .env"]+"\nADMIN_PASSWORD="+p["only in a label"]+"\n")
 }
 
 // compose makes the unit print every secret that it has, in mode.
@@ -96,6 +102,7 @@ func (p planted) compose(u *unit, image, mode string) {
 	u.compose(image,
 		"env_file: [more.env]",
 		"secrets: [token]",
+		"labels: {admin: \"user:${ADMIN_PASSWORD}\"}",
 		"environment:",
 		"  DATABASE_URL: "+strconv.Quote(p["database url"]),
 		"  API_KEY: ${API_KEY}",
@@ -259,7 +266,9 @@ func TestNoSecretLeaves(t *testing.T) {
 			})
 			web.order(agent.Order{Verb: agent.VerbResume})
 
-			f.troubles(web, p)
+			if medium == "bot" { // what they say does not depend on who hears it
+				f.troubles(web, p)
+			}
 
 			for _, request := range slack.Requests() {
 				login := []byte("&token=" + url.QueryEscape(p["bot token"])) // Slack has to know it
@@ -304,14 +313,14 @@ func (f *fleet) troubles(web *unit, p planted) {
 	for _, broken := range []string{"API_KEY=\"" + p["api key of .env"] + "\nOTHER=1\n", "API_KEY=\"" + p["unread value"] + "\n", "API!KEY=" + p["unread value"] + "\n"} {
 		f.put("web/.env", broken)
 		invalid(broken)
-		f.put("web/.env", "API_KEY="+p["api key of .env"]+"\n")
+		f.dotEnv(p)
 		valid()
 	}
 	f.put("web/more.env", "MORE_KEY=\""+p["unread value"]+"\n")
 	invalid("env_file")
 	f.put("web/more.env", "MORE_KEY="+p["env_file"]+"\n")
 	valid()
-	for _, broken := range []string{"environment: [" + p["env_file"], "environment: " + p["env_file"], "stop_grace_period: " + p["env_file"]} {
+	for _, broken := range []string{"environment: [" + p["env_file"], "stop_grace_period: " + p["env_file"]} {
 		web.compose(f.bed.Ref("app", "stable"), "env_file: [more.env]", broken)
 		invalid(broken)
 		valid()
