@@ -73,6 +73,7 @@ type Daemon struct {
 	config    *config.Config
 	slots     map[string]*slot         // by name
 	lastKnown map[string]agent.Service // the last good config of each slot
+	recalled  map[string]agent.Event   // troubles that an earlier process told, by subject
 }
 
 // New opens everything that can fail before anything runs: config, history and
@@ -117,7 +118,7 @@ func (d *Daemon) open() (err error) {
 	}
 	resolver := registry.New(registry.Options{Log: d.log, Insecure: cfg.Registry.Insecure, DockerConfig: cfg.Registry.DockerConfig})
 	d.images = watch.NewImages(d.log, resolver, cfg.Registry.PollInterval, d.changed, d.record)
-	d.images.Recall(slices.Collect(maps.Values(d.openTroubles())))
+	d.images.Recall(d.recall())
 	d.people = notify.New(d.log, d.store, d.settings(cfg))
 	d.targets = kinds(cfg, d.log)
 	d.watcher = watch.New(d.log, 0, d.changed)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"reflect"
+	"slices"
 	"time"
 
 	"rollback-agent/agent"
@@ -87,6 +89,12 @@ func (d *Daemon) configAccepted() {
 	if was || d.wasTold(configSubject) {
 		d.record(agent.Event{Kind: agent.EventMended, Subject: configSubject, Message: "the config is taken over", Severity: agent.SeverityInfo})
 	}
+}
+
+// recall remembers the troubles that an earlier process told, or was about to.
+func (d *Daemon) recall() []agent.Event {
+	d.recalled = d.openTroubles()
+	return slices.Collect(maps.Values(d.recalled))
 }
 
 // wasTold tells whether people know of a trouble and not of its end, or are about to.

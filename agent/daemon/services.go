@@ -28,6 +28,7 @@ func (d *Daemon) runServices(ctx context.Context) error {
 	if err := d.endAbandoned(); err != nil {
 		return err
 	}
+	d.endStale()
 	for {
 		select {
 		case <-ctx.Done():
@@ -107,6 +108,7 @@ func (d *Daemon) put(name string, p present) {
 	s, known := d.slots[name]
 	if !known {
 		s = &slot{name: name, next: make(chan present, 1), now: p}
+		_, s.disabled.told = d.recalled[disabledSubject(name)]
 		d.slots[name] = s
 		ctx := d.ctx
 		d.workers.Go(func() { d.keep(ctx, s) })
@@ -142,7 +144,8 @@ func (d *Daemon) mend(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case now := <-ticker.C:
+			d.tellDisabled(now)
 			if d.mended() {
 				d.Reload()
 			}

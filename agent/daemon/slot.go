@@ -29,6 +29,7 @@ type slot struct {
 	// Guarded by Daemon.mu.
 	now    present
 	worker *deploy.Worker // the one that runs; nil for none
+	disabled
 }
 
 // present is what the config says of a name: a service, faults that disable it,
@@ -94,8 +95,9 @@ func (d *Daemon) keep(ctx context.Context, s *slot) {
 				run = d.start(ctx, s, *p.svc)
 				done = run.done
 			case p.gone():
-				d.letGo(ctx, s)
-				return
+				if d.letGo(ctx, s) {
+					return
+				}
 			}
 		}
 	}
@@ -152,28 +154,30 @@ func (d *Daemon) hand(s *slot, w *deploy.Worker) {
 }
 
 // letGo drops what the agent kept for a service that is no longer its business.
-// What runs goes on running. The slot is over.
-func (d *Daemon) letGo(ctx context.Context, s *slot) {
+// What runs goes on running. The slot is over, unless the service came back at the
+// last moment.
+func (d *Daemon) letGo(ctx context.Context, s *slot) bool {
 	d.mu.Lock()
+	if len(s.next) > 0 {
+		d.mu.Unlock()
+		return false
+	}
 	last, known := d.lastKnown[s.name]
 	delete(d.slots, s.name)
 	delete(d.lastKnown, s.name)
 	d.mu.Unlock()
-	select {
-	case p := <-s.next: // it came back at the last moment
-		d.put(s.name, p)
-	default:
-	}
 	d.watcher.Remove(s.name)
 	d.images.Remove(s.name)
+	d.endTroubles(s.name)
 	if !known {
-		return
+		return true
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("letting go took too long"))
 	defer cancel()
 	if err := d.targets[last.Target].Retain(ctx, last, nil); err != nil {
 		d.log.Warn("images of a removed service could not be let go", "service", s.name, "error", err)
 	}
+	return true
 }
 
 func contained(f func() error) (err error) {

@@ -1,32 +1,24 @@
 package daemon
 
 import (
-	"log/slog"
 	"maps"
-	"path/filepath"
 	"slices"
 	"testing"
 	"time"
 
 	"rollback-agent/agent"
-	"rollback-agent/agent/history"
 )
 
 // A trouble that was recorded and not told yet when the process ended is told by the
 // next one, which must know that its end is to be told, too.
 func TestTroublesGoOnAfterARestart(t *testing.T) {
-	store, err := history.Open(filepath.Join(t.TempDir(), historyFile), history.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	d := &Daemon{store: store, log: slog.New(slog.DiscardHandler)}
+	d := quietDaemon(t)
 	trouble := func(subject string, told bool) agent.Delivery {
 		return agent.Delivery{Key: "trouble/" + subject, Told: told, Event: agent.Event{Seq: 1, Kind: agent.EventTrouble, Subject: subject}}
 	}
 	told, refused, ended := trouble("told", true), trouble("refused", false), trouble("ended", true)
 	told.Sent, refused.Refused, ended.Event.Kind = 1, "invalid_blocks", agent.EventMended
-	if err := store.PutOutbox(0, []agent.Delivery{told, trouble("waiting", false), refused, ended}, nil); err != nil {
+	if err := d.store.PutOutbox(0, []agent.Delivery{told, trouble("waiting", false), refused, ended}, nil); err != nil {
 		t.Fatal(err)
 	}
 	for range eventPage {

@@ -223,3 +223,14 @@ func TestFloodIsTurnedOff(t *testing.T) {
 		}
 	})
 }
+
+func TestWhatIsTakenOutOfTheConfigIsNotMended(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := newOffice(t, true)
+		o.event(agent.Event{Kind: agent.EventInvalid, Service: "web", Message: "no such file"})
+		o.event(agent.Event{Kind: agent.EventValid, Service: "web", Reason: agent.ReasonConfig, Message: "it was taken out of the config"})
+		if got := o.people.title("invalid/web"); got != "web is not the agent's business any more" {
+			t.Errorf("got %q, want it to say that it is gone", got)
+		}
+	})
+}

@@ -51,6 +51,9 @@ func (n *Notifier) ofEvent(d agent.Delivery) Message {
 func (n *Notifier) headline(e agent.Event) string {
 	what := e.Kind
 	service := cmp.Or(e.Service, "the agent")
+	if isMended(e) && e.Reason == agent.ReasonConfig {
+		return cmp.Or(e.Subject, e.Service) + " is not the agent's business any more"
+	}
 	switch what {
 	case agent.EventTrouble:
 		return e.Subject + " does not work"
