@@ -35,13 +35,24 @@ func (d *Daemon) Order(ctx context.Context, order agent.Order) (agent.Receipt, e
 	d.mu.Unlock()
 	switch {
 	case worker != nil: // whatever the config says: it has the service in hand
-		return worker.Order(ctx, order)
+		receipt, err := worker.Order(ctx, order)
+		return d.unasked(order, receipt), err
 	case now.broken != nil:
 		return agent.Receipt{}, agent.WithHint(fmt.Errorf("service %q is disabled: %w", order.Service, now.broken.Faults), "mend its config; `agent check` shows every fault")
 	case now.svc != nil:
 		return agent.Receipt{}, agent.WithHint(fmt.Errorf("service %q is being started", order.Service), "try again in a moment")
 	}
 	return agent.Receipt{}, agent.WithHint(fmt.Errorf("there is no service %q", order.Service), "the services are: "+known)
+}
+
+// unasked says of a plan that a registry could not be asked for it: what it said last
+// counted.
+func (d *Daemon) unasked(order agent.Order, receipt agent.Receipt) agent.Receipt {
+	problem := d.images.Problems()[order.Service]
+	if problem != nil && receipt.Plan.Action != "" && receipt.Hint == "" {
+		receipt.Hint = problem.Error() + "; what was known before counts meanwhile"
+	}
+	return receipt
 }
 
 // names lists the services, for a hint. The lock is held.
