@@ -51,17 +51,36 @@ func clock(t, today time.Time) string {
 func (d *Daemon) beat(ctx context.Context) error {
 	ticker := time.NewTicker(heartbeat)
 	defer ticker.Stop()
-	for {
+	for last := time.Now(); ; {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-ticker.C:
+		case <-ticker.C:
+			now := time.Now()
+			d.stoodStill(last, now)
+			last = now
 			if err := os.Chtimes(d.alivePath(), now, now); errors.Is(err, fs.ErrNotExist) {
 				err = os.WriteFile(d.alivePath(), nil, 0o600)
 				d.log.Debug("noting that the agent runs", "error", err)
 			}
 		}
 	}
+}
+
+// still is how long a beat may be late before people hear of it.
+const still = 2 * time.Minute
+
+// stoodStill tells people when the whole host was paused, or the process was: nothing
+// was watched, although nobody ended the agent. By the wall clock: the other one stops
+// with the host.
+func (d *Daemon) stoodStill(last, now time.Time) {
+	pause := now.Round(0).Sub(last.Round(0))
+	if pause < still {
+		return
+	}
+	message := fmt.Sprintf("the agent stood still %s–%s (%s), or the clock was set: nothing was watched", clock(last, now), clock(now, now), pause.Round(time.Second))
+	d.log.Warn("the agent stood still", "since", last)
+	d.tell("", agent.ReasonDown, message, agent.SeverityWarning)
 }
 
 // sleep notes that the agent ended in order.

@@ -52,9 +52,21 @@ func (n *Notifier) next(now time.Time) (*agent.Delivery, time.Time) {
 		return nil, soonest
 	}
 	first := slices.MinFunc(ready, func(a, b agent.Delivery) int {
-		return cmp.Or(cmp.Compare(n.tries[a.Key], n.tries[b.Key]), cmp.Compare(a.Event.Seq, b.Event.Seq))
+		return cmp.Or(cmp.Compare(n.tries[a.Key], n.tries[b.Key]), cmp.Compare(urgency(a.Event), urgency(b.Event)), cmp.Compare(a.Event.Seq, b.Event.Seq))
 	})
 	return &first, now
+}
+
+// urgency is smaller for what cannot wait: after an outage the oldest news is seldom
+// what somebody has to act on.
+func urgency(e agent.Event) int {
+	switch {
+	case e.Severity == agent.SeverityCritical:
+		return 0
+	case e.To == agent.StateHeld:
+		return 1
+	}
+	return 2
 }
 
 // send brings one delivery to people and notes it. What fails is tried again.

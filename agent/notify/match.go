@@ -2,6 +2,7 @@ package notify
 
 import (
 	"fmt"
+	"time"
 
 	"rollback-agent/agent"
 )
@@ -49,7 +50,9 @@ func sort(e agent.Event) (key string, occasion Occasion) {
 		}
 	}
 	if e.Reason == agent.ReasonDown || e.Severity == agent.SeverityError || e.Severity == agent.SeverityCritical {
-		return fmt.Sprintf("%s/%s/%s", e.Kind, e.Service, e.Reason), OnTrouble
+		// What is over when it is told is told once a day at least: another day's is
+		// another message.
+		return fmt.Sprintf("%s/%s/%s/%s", e.Kind, e.Service, e.Reason, e.At.UTC().Format(time.DateOnly)), OnTrouble
 	}
 	return "", ""
 }

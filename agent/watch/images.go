@@ -70,6 +70,7 @@ type image struct {
 	silent   time.Time // when a question went without any answer, unless one was answered since
 	missed   bool      // somebody was told that there is no digest
 	trouble            // the registry answers, but not for this
+	among    bool      // people were told of it with others of its registry
 }
 
 // question is one request. Its fields may be read when done is closed.
@@ -215,6 +216,7 @@ func (img *image) unwant(service string, now time.Time) {
 // something. It is out of the queue.
 func (i *Images) forget(img *image, now time.Time) {
 	i.unwanted(&img.trouble, subjectOf(img), now)
+	i.leave(img, now)
 	if until := img.asked.Add(max(keepUnwanted, 2*i.interval)); now.Before(until) {
 		img.slot = until
 		img.host.queue.add(img)

@@ -15,6 +15,7 @@ type host struct {
 	idle   time.Time         // since when none is
 
 	trouble             // it cannot be asked
+	many      bool      // people were told that it refuses many images
 	busy      bool      // because it says so
 	failures  int       // in a row
 	noticed   time.Time // the last of them

@@ -13,7 +13,7 @@ func (i *Images) Recall(troubles []agent.Event) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	for _, e := range troubles {
-		if strings.HasPrefix(e.Subject, "registry ") || strings.HasPrefix(e.Subject, "image ") {
+		if strings.HasPrefix(e.Subject, "registry ") || strings.HasPrefix(e.Subject, "image ") || strings.HasPrefix(e.Subject, imagesOf) {
 			i.recalled[e.Subject] = e.At
 		}
 	}
@@ -43,7 +43,7 @@ func (i *Images) forgetRecalled(now time.Time) time.Time {
 	for subject := range i.recalled {
 		t, ok := met[subject]
 		if !ok {
-			i.events = append(i.events, mendedEvent(now, subject, "no service needs "+subject+" any more"))
+			i.events = append(i.events, mendedEvent(now, subject, "nothing is amiss with "+subject+" any more"))
 		}
 		if !ok || t.told { // else it is told soon, and then its end is
 			delete(i.recalled, subject)
@@ -59,10 +59,16 @@ func (i *Images) troubles() map[string]trouble {
 		if !h.since.IsZero() {
 			met[subjectOfHost(h)] = h.trouble
 		}
+		if h.many {
+			met[imagesOf+h.name] = trouble{told: true}
+		}
 	}
 	for _, img := range i.images {
 		if !img.since.IsZero() {
 			met[subjectOf(img)] = img.trouble
+			if _, ok := met[imagesOf+img.host.name]; !ok {
+				met[imagesOf+img.host.name] = img.trouble // it may become one of many
+			}
 		}
 	}
 	return met

@@ -39,6 +39,7 @@ func (i *Images) settle(img *image, q *question, digest string, err error, now t
 func (i *Images) answered(img *image, q *question, digest string, now time.Time) {
 	i.mended(&img.trouble, subjectOf(img), "can be resolved again", now)
 	i.overAgain(subjectOf(img), "can be resolved again", now)
+	i.leave(img, now)
 	news := digest != img.digest && (img.digest != "" || img.missed)
 	before := img.digest
 	img.digest, img.asked, img.silent, img.missed = digest, q.began, time.Time{}, false
@@ -59,9 +60,8 @@ func (i *Images) refused(img *image, q *question, err error, now time.Time) {
 		i.log.Debug("image cannot be resolved", "ref", img.name.Full, "error", plain(err, img.name.Full))
 	}
 	img.err = err
-	if !img.told && !img.quiet() && len(img.services) > 0 && now.Sub(img.since) >= patiencePolls*i.interval {
-		img.told = true
-		i.events = append(i.events, i.imageTrouble(img, now))
+	if !img.told && !img.among && !img.quiet() && len(img.services) > 0 && now.Sub(img.since) >= patiencePolls*i.interval {
+		i.tellRefused(img, now)
 	}
 }
 
