@@ -115,11 +115,12 @@ debounce = "100ms"
 // compose service.
 func (u *unit) compose(image string, lines ...string) {
 	u.t.Helper()
-	text := fmt.Sprintf("name: %s\nservices:\n  web:\n    image: %s\n    ports: [\"127.0.0.1:%d:8080\"]\n", u.project, image, u.port)
+	var text strings.Builder
+	text.WriteString(fmt.Sprintf("name: %s\nservices:\n  web:\n    image: %s\n    ports: [\"127.0.0.1:%d:8080\"]\n", u.project, image, u.port))
 	for _, line := range lines {
-		text += "    " + line + "\n"
+		text.WriteString("    " + line + "\n")
 	}
-	u.put(u.dir+"/compose.yaml", text)
+	u.put(u.dir+"/compose.yaml", text.String())
 }
 
 func (f *fleet) begin() {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -100,9 +101,7 @@ func (h *host) distort(path string, change func([]byte) []byte, which func([]byt
 		kept := httptest.NewRecorder()
 		h.Registry.Serve(kept, r)
 		body := kept.Body.Bytes()
-		for key, values := range kept.Header() {
-			w.Header()[key] = values
-		}
+		maps.Copy(w.Header(), kept.Header())
 		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		w.WriteHeader(kept.Code)
 		if which(body) {

@@ -111,9 +111,9 @@ func (f *fetching) need(ctx context.Context, missing []agent.Artifact) int64 {
 			f.log.Debug("the registry does not tell how large an image is", "service", f.svc.Name, "image", a.Ref, "error", err)
 			continue
 		}
-		var stack string
+		var stack strings.Builder
 		for _, l := range layers {
-			if stack += l.diffID; !stacks[stack] {
+			if stack.WriteString(l.diffID); !stacks[stack.String()] {
 				absent[l.digest] = l.size
 			}
 		}
@@ -193,10 +193,10 @@ func (e *engine) stacks(ctx context.Context) (map[string]bool, error) {
 		if image == nil {
 			continue // gone meanwhile
 		}
-		var stack string
+		var stack strings.Builder
 		for _, diffID := range image.RootFS.Layers {
-			stack += diffID
-			stacks[stack] = true
+			stack.WriteString(diffID)
+			stacks[stack.String()] = true
 		}
 	}
 	return stacks, nil
