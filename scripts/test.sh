@@ -10,7 +10,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/docker.sh
 
 # Packages that run whole stories.
-SLOW=(rollback-agent/scripts)
+SLOW=(rollback-agent/scripts rollback-agent/agent/daemon)
 
 main() {
   [[ $# -le 1 && ${1-full} =~ ^(full|quick)$ ]] || die "unknown argument" "scripts/test.sh [quick]"

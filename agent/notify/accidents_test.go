@@ -215,8 +215,8 @@ func TestFloodIsTurnedOff(t *testing.T) {
 		for range 20 {
 			o.deploy(agent.KindDeploy, agent.StateFetching, agent.StateFailed)
 		}
-		o.people.fail(nil)
 		o.people.arrived = func() { o.n.Use(Settings{}) }
+		o.people.fail(nil) // under the lock: only then is the other read
 		pass(time.Hour)
 		if got := o.people.seen(); len(got) != 1 {
 			t.Errorf("got %d messages, want none after the first", len(got))
