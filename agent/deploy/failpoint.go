@@ -16,9 +16,9 @@ type Failpoint struct {
 }
 
 // Failpoints are made from the table of transitions: there is no step without two,
-// and none that the table does not know.
+// and none that the table does not know. From "" is the intent of a new deployment.
 func Failpoints() []Failpoint {
-	var points []Failpoint
+	points := []Failpoint{{"", agent.StateQueued, false}, {"", agent.StateQueued, true}} // the intent itself
 	for from, nexts := range agent.Transitions() {
 		for _, to := range nexts {
 			points = append(points, Failpoint{from, to, false}, Failpoint{from, to, true})
