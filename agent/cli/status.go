@@ -106,17 +106,40 @@ func remarks(t *table, s agent.Status, now time.Time) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Overrides)) {
 		o := s.Overrides[name]
-		t.remark("override: %s runs %s instead of %s, by %s, %s; `agent deploy %s --no-override` ends it", name, o.Ref, o.FileRef, o.By, ago(o.At, now), s.Service)
+		t.remark("override: %s is to run %s by the word of %s, %s; new images of %s are not deployed until `agent deploy %s --no-override`", name, o.Ref, o.By, ago(o.At, now), o.FileRef, s.Service)
 	}
-	for _, q := range s.Quarantine {
-		t.remark("quarantined: %s, %s, deployment %d (%s)", images(q.Artifacts), ago(q.At, now), q.Deployment, q.Reason)
-	}
+	quarantineRemarks(t, s, now)
 	for _, warning := range s.Warnings {
 		t.remark("warning: %s", warning)
 	}
 	if s.Hint != "" {
 		t.remark("hint: %s", s.Hint)
 	}
+}
+
+// shownQuarantined is how many rejected releases status names; the newest matter.
+const shownQuarantined = 3
+
+func quarantineRemarks(t *table, s agent.Status, now time.Time) {
+	newest := slices.SortedFunc(slices.Values(s.Quarantine), func(a, b agent.Quarantined) int { return b.At.Compare(a.At) })
+	for n, q := range newest {
+		if n == shownQuarantined {
+			t.remark("quarantined: %d more", len(newest)-n)
+			return
+		}
+		t.remark("quarantined: %s, %s, deployment %d (%s)", otherImages(q.Artifacts, s.Artifacts), ago(q.At, now), q.Deployment, q.Reason)
+	}
+}
+
+// otherImages names the images that differ from those that serve.
+func otherImages(rejected, serving []agent.Artifact) string {
+	other := slices.DeleteFunc(slices.Clone(rejected), func(a agent.Artifact) bool {
+		return slices.ContainsFunc(serving, func(b agent.Artifact) bool { return a.Name == b.Name && a.Digest == b.Digest })
+	})
+	if len(other) == 0 && len(rejected) > 0 {
+		return "another config of " + images(rejected)
+	}
+	return images(other)
 }
 
 // wanted says why what is wanted is, or is not, deployed.

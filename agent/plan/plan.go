@@ -92,11 +92,14 @@ func paused(in Input, now time.Time) (agent.Plan, bool) {
 	if in.Requested || !p.Active(now) {
 		return agent.Plan{}, false
 	}
-	until := "`agent resume " + in.Service.Name + "`"
-	if !p.Until.IsZero() {
-		until = p.Until.Format(time.RFC3339)
+	detail := "by " + p.By
+	if p.Until.IsZero() {
+		detail += " until `agent resume " + in.Service.Name + "`"
 	}
-	return agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonPaused, Detail: "paused by " + p.By + " until " + until, Until: p.Until}, true
+	if !in.servesWanted() {
+		detail += "; waiting: " + Difference(in.Serving, in.Wanted)
+	}
+	return agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonPaused, Detail: detail, Until: p.Until}, true
 }
 
 func quarantined(in Input, _ time.Time) (agent.Plan, bool) {
@@ -104,7 +107,7 @@ func quarantined(in Input, _ time.Time) (agent.Plan, bool) {
 	if q == nil {
 		return agent.Plan{}, false
 	}
-	return skip(agent.ReasonQuarantined, "rolled back by deployment %d (%s); `agent retry %s` tries again", q.Deployment, q.Reason, in.Service.Name)
+	return skip(agent.ReasonQuarantined, "%s; rolled back by deployment %d (%s), `agent retry %s` tries again", Difference(in.Serving, in.Wanted), q.Deployment, q.Reason, in.Service.Name)
 }
 
 func nothingNew(in Input, _ time.Time) (agent.Plan, bool) {
@@ -184,7 +187,7 @@ func delayed(in Input, now time.Time) (agent.Plan, bool) {
 	if in.Requested || in.Service.Delay == 0 || !now.Before(until) {
 		return agent.Plan{}, false
 	}
-	return agent.Plan{Action: agent.PlanWait, Reason: agent.ReasonDelayed, Detail: "delay = " + in.Service.Delay.String(), Until: until}, true
+	return agent.Plan{Action: agent.PlanWait, Reason: agent.ReasonDelayed, Detail: Difference(in.Serving, in.Wanted) + "; delay = " + in.Service.Delay.String(), Until: until}, true
 }
 
 func deploy(in Input) agent.Plan {
