@@ -87,7 +87,7 @@ func TestUnreachableRegistryIsAskedByOneReference(t *testing.T) {
 		first := w.times("")[0]
 		pass(20 * poll)
 		min := time.Minute
-		wantAsks(t, "an outage", w.times(""), first, first+min, first+3*min, first+7*min, first+12*min, first+17*min)
+		wantAsks(t, "an outage", w.times(""), first, first+min, first+3*min, first+5*min, first+7*min, first+9*min, first+11*min, first+13*min, first+15*min, first+17*min, first+19*min)
 
 		asked := w.times("")
 		w.wantDigest(t, "ghcr.io/acme/app7:1", time.Time{}, "sha256:one")
@@ -98,7 +98,7 @@ func TestUnreachableRegistryIsAskedByOneReference(t *testing.T) {
 
 		w.serve("ghcr.io", "sha256:two", nil)
 		w.forget()
-		pass(longestSilence)
+		pass(2 * poll)
 		back := w.times("")[0]
 		within := func(d time.Duration) (n int) {
 			for _, at := range w.times("") {

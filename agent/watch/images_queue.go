@@ -28,7 +28,7 @@ type host struct {
 const (
 	maxQuestions        = 8
 	maxQuestionsPerHost = 2
-	longestSilence      = 5 * time.Minute
+	longestSilence      = time.Minute
 	longestBusy         = time.Hour
 	longestRetryAfter   = 24 * time.Hour
 )

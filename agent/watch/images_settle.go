@@ -118,7 +118,7 @@ func (i *Images) fails(h *host, q *question, now time.Time, f failure) {
 // nextPause doubles from one interval on; what the registry asks for comes first,
 // but a second time in a row not for less than a poll.
 func (h *host) nextPause(interval time.Duration, f failure) time.Duration {
-	longest := longestSilence
+	longest := max(longestSilence, 2*interval) // when it is back, people wait for it
 	if f.busy {
 		longest = longestBusy
 	}

@@ -106,7 +106,7 @@ func TestLocallyBuiltImageIsQuiet(t *testing.T) {
 			t.Errorf("got %+v and %v, want silence", events, w.Problems())
 		}
 		w.serve("docker.io", "sha256:one", nil)
-		pass(longestSilence)
+		pass(2 * poll)
 		w.serve("docker.io", "", errGone)
 		pass(time.Hour)
 		if _, events := w.told(); len(events) != 1 || len(w.Problems()) != 1 {
