@@ -119,7 +119,28 @@ func (w *Worker) releaseToRestore(number int64, leaving string) (*agent.Release,
 	if err != nil {
 		return nil, fmt.Errorf("loading release %s: %w", agent.ReleaseName(number), err)
 	}
+	if rel.Partial || len(rel.Snapshot.Data) == 0 {
+		return w.twin(rel)
+	}
 	return &rel, nil
+}
+
+// twin is the newest release of the same fingerprint that can be restored: of those
+// that are the same only one is kept. Without one it is the release itself.
+func (w *Worker) twin(of agent.Release) (*agent.Release, error) {
+	releases, err := w.Recorder.Releases(w.svc.Name)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range releases {
+		if r.Fingerprint != of.Fingerprint || r.Partial {
+			continue
+		}
+		if rel, err := w.Recorder.Release(w.svc.Name, r.Number); err != nil || len(rel.Snapshot.Data) > 0 {
+			return &rel, err
+		}
+	}
+	return &of, nil
 }
 
 // trusted chooses the releases that a rollback from leaving may end at, the best

@@ -68,6 +68,11 @@ func (c *cycle) run(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		if next.to == agent.StateHeld { // whoever decides wants to know why
+			if err := c.diagnose(ctx); err != nil {
+				return err
+			}
+		}
 		if err := c.advance(ctx, next); err != nil {
 			return err
 		}

@@ -31,11 +31,12 @@ func (w *Worker) tellInvalid(ctx context.Context, ask request) (time.Time, error
 		return time.Now().Add(min(invalidPatience/3, time.Until(until)+time.Millisecond)), nil
 	}
 	ask.refuse(err)
-	if w.wanted.told == err.Error() {
+	w.wanted.plan = agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: err.Error()}
+	if w.wanted.told == err.Error() { // maybe by the process before
+		w.publish()
 		return time.Time{}, nil
 	}
 	w.wanted.told = err.Error()
-	w.wanted.plan = agent.Plan{Action: agent.PlanSkip, Reason: agent.ReasonInvalid, Detail: err.Error()}
 	w.Log.Error("what is wanted cannot be loaded, nothing is touched", "service", w.svc.Name, "error", err, "hint", agent.Hint(err))
 	w.publish()
 	return time.Time{}, w.tell(ctx, agent.EventInvalid, agent.SeverityError, err.Error(), agent.Hint(err))

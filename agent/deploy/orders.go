@@ -102,6 +102,7 @@ func (w *Worker) pause(r request) {
 		message += " until " + record.Pause.Until.Format(time.RFC3339)
 	}
 	if r.order.Verb == agent.VerbResume {
+		record.Rollbacks = nil // a human has looked: the brake counts anew
 		record.Pause, kind, message = nil, agent.EventResumed, "resumed by "+r.order.Actor
 		w.cause = "resume"
 	}

@@ -351,3 +351,65 @@ func TestAbortInApplyingWithAlert(t *testing.T) {
 		w.ended(d, agent.StateRolledBack, agent.ReasonAborted)
 	})
 }
+
+// The brake counts anew after a human has looked.
+func TestResumeReleasesTheStormBrake(t *testing.T) {
+	scene(t, func(w *world) {
+		w.good()
+		for n := range 3 {
+			version := "bad" + string(rune('a'+n))
+			w.engine.Behave("sha256:"+version, targettest.Crash)
+			w.want(version, "a")
+			w.ended(w.settle(), agent.StateRolledBack, agent.ReasonCrash)
+		}
+		if s := w.worker.Status(); s.Pause == nil || s.Pause.Reason != agent.ReasonStorm {
+			t.Fatalf("got %+v, want the brake", s.Pause)
+		}
+		if _, err := w.order(agent.Order{Verb: agent.VerbResume}); err != nil {
+			t.Fatal(err)
+		}
+		w.engine.Behave("sha256:badx", targettest.Crash)
+		w.want("badx", "a")
+		w.ended(w.settle(), agent.StateRolledBack, agent.ReasonCrash)
+		if s := w.worker.Status(); s.Pause != nil {
+			t.Errorf("got %+v, want no brake after one more", s.Pause)
+		}
+	})
+}
+
+func TestPauseThatIsOverIsNotShown(t *testing.T) {
+	scene(t, func(w *world) {
+		w.good()
+		if _, err := w.order(agent.Order{Verb: agent.VerbPause, For: time.Minute}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		w.worker.Changed(agent.Change{Cause: "rescan"})
+		synctest.Wait()
+		if s := w.worker.Status(); s.Pause != nil {
+			t.Errorf("got %+v, want none", s.Pause)
+		}
+	})
+}
+
+// A release whose snapshot is no longer kept is restored from its newest twin.
+func TestRollbackToAReleaseThatWasMadeAgain(t *testing.T) {
+	scene(t, func(w *world) {
+		w.options = func(o *deploy.Options) { o.KeepHistory = 100 }
+		w.good()
+		for n := range 2 { // r1 serves again as r3, and as r5
+			version := "bad" + string(rune('a'+n))
+			w.engine.Behave("sha256:"+version, targettest.Crash)
+			w.want(version, "a")
+			w.ended(w.settle(), agent.StateRolledBack, agent.ReasonCrash)
+		}
+		w.engine.Behave("sha256:v2", targettest.Healthy)
+		w.want("v2", "a")
+		w.ended(w.settle(), agent.StateSucceeded, agent.ReasonHealthy)
+		if _, err := w.order(agent.Order{Verb: agent.VerbRollback, Release: 3}); err != nil {
+			t.Fatalf("got %v, want r3 restored: it is what r5 is", err)
+		}
+		w.ended(w.settle(), agent.StateSucceeded, agent.ReasonHealthy)
+		w.runs("v1", "a")
+	})
+}

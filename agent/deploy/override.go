@@ -44,7 +44,11 @@ func (w *Worker) override(ctx context.Context, ask request) error {
 		}
 		svc := w.svc
 		svc.Overrides = refsOf(overrides)
-		if _, err := w.look(ctx, svc); err != nil {
+		wanted, err := w.look(ctx, svc)
+		if err != nil {
+			return err
+		}
+		if err := w.known(ctx, ask, wanted.Artifacts); err != nil {
 			return err
 		}
 	}
@@ -60,6 +64,38 @@ func (w *Worker) look(ctx context.Context, svc agent.Service) (wanted agent.Want
 		return err
 	}, nil)
 	return wanted, err
+}
+
+// known refuses an override that no registry and not this host knows: it would be
+// wanted for ever and never had. A registry that is away is no reason.
+func (w *Worker) known(ctx context.Context, ask request, artifacts []agent.Artifact) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 3*lookTimeout, errLook)
+	defer cancel()
+	return w.during(ctx, func(ctx context.Context) error {
+		for _, a := range artifacts {
+			if a.FileRef == "" || a.Digest != "" {
+				continue
+			}
+			if _, err := w.digest(ctx, a, ask.at, nil); agent.IsPermanent(err) {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}
+
+// whole refuses a reference that leaves out the registry where the file has one: a
+// tag alone would become the name of an image of Docker Hub.
+func whole(ref, file string) error {
+	if strings.Contains(ref, "/") || !strings.Contains(file, "/") {
+		return nil
+	}
+	repository, _, _ := strings.Cut(file, "@")
+	if at := strings.LastIndex(repository, ":"); at > strings.LastIndex(repository, "/") {
+		repository = repository[:at]
+	}
+	return agent.WithHint(fmt.Errorf("%q names an image of Docker Hub, and the file has %s", ref, file),
+		fmt.Sprintf("write the whole reference, such as %s:%s; an image of Docker Hub is docker.io/library/%s", repository, ref, ref))
 }
 
 // imagesOf adds an order's images to the overrides. What the files name themselves
@@ -80,6 +116,9 @@ func imagesOf(order agent.Order, files []agent.Artifact, overrides map[string]ag
 		at := slices.Index(names, name)
 		if at < 0 {
 			return agent.WithHint(fmt.Errorf("service %q has no %q", order.Service, name), "there are "+strings.Join(names, ", "))
+		}
+		if err := whole(ref, files[at].Ref); err != nil {
+			return err
 		}
 		delete(overrides, name)
 		if file := files[at].Ref; ref != file {

@@ -172,3 +172,16 @@ func TestHumanRollsAnIrreversibleBack(t *testing.T) {
 		w.runs("v1", "a")
 	})
 }
+
+func TestOverrideThatNobodyKnowsIsNotRecorded(t *testing.T) {
+	scene(t, func(w *world) {
+		w.good()
+		_, err := w.order(agent.Order{Verb: agent.VerbDeploy, Images: map[string]string{"": "app:typo"}})
+		if err == nil || !strings.Contains(err.Error(), "manifest unknown") {
+			t.Errorf("got %v, want it refused", err)
+		}
+		if got := w.overrides(); len(got) != 0 {
+			t.Errorf("got %+v, want none", got)
+		}
+	})
+}

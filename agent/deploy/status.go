@@ -23,7 +23,10 @@ func (w *Worker) Status() agent.Status {
 func (w *Worker) publish() {
 	s := agent.Status{
 		Service: w.svc.Name, Target: w.svc.Target, State: w.stateText(), Healthy: w.healthText(),
-		Deployment: w.last, Plan: w.wanted.plan, Pause: w.record.Pause, Overrides: w.record.Overrides, Error: w.redact(w.trouble), Hint: w.redact(w.advice), Warnings: w.wanted.wanted.Warnings,
+		Deployment: w.last, Plan: w.wanted.plan, Overrides: w.record.Overrides, Error: w.redact(w.trouble), Hint: w.redact(w.advice), Warnings: w.wanted.wanted.Warnings,
+	}
+	if w.record.Pause.Active(time.Now()) {
+		s.Pause = w.record.Pause
 	}
 	if w.serving != nil {
 		s.Release, s.Standing, s.Artifacts, s.Since = w.serving.Number, w.serving.Standing, w.serving.Artifacts, w.serving.CreatedAt
