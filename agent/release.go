@@ -63,6 +63,7 @@ type Wanted struct {
 	Model      string     `json:"model"`       // the model as readable lines, secrets replaced
 	Snapshot   Snapshot   `json:"snapshot"`
 	Files      []string   `json:"files"`    // every file the model was read from, absent ones that would count included
+	Sources    []string   `json:"-"`        // those of Files that say what runs: who writes them rules this host
 	Secrets    []Secret   `json:"-"`        // values that must not leave the host
 	Warnings   []string   `json:"warnings"` // what deserves a word but stops nothing
 }

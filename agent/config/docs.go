@@ -105,8 +105,9 @@ health_url   = "http://localhost:3000/health"
 * Unknown keys and sections are errors. All faults are found at once: ` + "`agent check`" + `.
 * A fault inside one service disables that service only. A fault anywhere else keeps the last accepted config.
 * The files must belong to root and must not be writable by group or others; so must the directories that hold them.
-* Compose and env files may belong to, and be writable by, root, the members of group ` + "`docker`" + ` and the users of
-  ` + "`trust_owner`" + `, and nobody else; so may their directories. Write access to them is root on this host.
+* Compose and env files, ` + "`.env`" + ` and all that compose files include, extend or name as env file among them, may
+  belong to, and be writable by, root, the members of group ` + "`docker`" + ` and the users of ` + "`trust_owner`" + `, and nobody
+  else; so may their directories. Write access to them is root on this host.
 * An agent that does not run as root also trusts the user that it runs as.
 `
 

@@ -3,8 +3,11 @@ package config
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	"rollback-agent/agent"
 )
 
 // hostOf reads the accounts of a host where alice is in group docker, carol has
@@ -104,6 +107,66 @@ func TestComposeFileOfEverybody(t *testing.T) {
 	chmod(t, svc.Compose.Files[0], 0o666)
 	if got := cfg.Check(svc); len(got) != 1 || !strings.Contains(got[0].Message, "is writable by everybody") || got[0].Line != 2 {
 		t.Errorf("got %v, want one fault on line 2", got)
+	}
+}
+
+func TestFurtherFilesOfEverybody(t *testing.T) {
+	cfg, _ := web(t, "env_files = []\n")
+	svc := cfg.Services[0]
+	dir := filepath.Dir(cfg.Path)
+	file := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		touch(t, path)
+		chmod(t, path, mode)
+		return path
+	}
+	further := []string{
+		file(".env", 0o646), file("base.yaml", 0o646), file("labels", 0o646), file("good.env", 0o644),
+		file("open/a.env", 0o644), file("open/b.env", 0o644), filepath.Join(dir, "none.env"), dir, os.DevNull,
+	}
+	chmod(t, filepath.Join(dir, "open"), 0o757)
+	var want []string
+	for kind, path := range map[string]string{"env file": further[0], "compose file": further[1], "file": further[2], "env file ": filepath.Join(dir, "open")} {
+		want = append(want, "config.toml:2: "+strings.TrimSpace(kind)+" "+path+" is writable by everybody | run: chmod o-w "+path)
+	}
+	got := cfg.CheckFiles(svc, further)
+	slices.Sort(want)
+	slices.SortFunc(got, func(a, b agent.Fault) int { return strings.Compare(a.Message, b.Message) })
+	wantFaults(t, got, want...)
+	if got := cfg.Check(svc); len(got) > 0 {
+		t.Errorf("got %v, want nothing of what the config does not name", got)
+	}
+}
+
+// What the config names is looked at once, however many lists it is in.
+func TestFilesAreReportedOnce(t *testing.T) {
+	cfg, _ := web(t, "")
+	svc := cfg.Services[0]
+	chmod(t, svc.Compose.Files[0], 0o666)
+	if got := cfg.CheckFiles(svc, svc.Compose.Files); len(got) != 1 {
+		t.Errorf("got %v, want one fault", got)
+	}
+}
+
+func TestFurtherFileOfAStranger(t *testing.T) {
+	cfg, _ := web(t, "")
+	svc := cfg.Services[0]
+	file := filepath.Join(filepath.Dir(cfg.Path), ".env")
+	touch(t, file)
+	uid := uint32(os.Geteuid())
+	host := newTrustOf(accounts{users: map[string]uint32{"me": uid}, names: map[uint32]string{uid: "me"}}, uid)
+	delete(host.writers, uid)
+	delete(host.writers, 0)
+
+	got := cfg.check(svc, host, file)
+	got = slices.DeleteFunc(got, func(f agent.Fault) bool { return !strings.Contains(f.Message, "env file") })
+	wantFaults(t, got, "config.toml:2: env file "+file+" belongs to user me | name the user in trust_owner, or run: chown root "+file)
+	svc.TrustOwner = []string{"me"}
+	if got := cfg.check(svc, host, file); len(got) != 0 {
+		t.Errorf("got %v, want none with trust_owner", got)
 	}
 }
 

@@ -270,13 +270,13 @@ func (d *Daemon) newWorker(svc agent.Service) *deploy.Worker {
 	})
 }
 
-// checkFiles looks again at what the config was checked for when it was read: files
-// change hands.
-func (d *Daemon) checkFiles(svc agent.Service) error {
+// checkFiles looks again at what the config was checked for when it was read, and at
+// the files that those files lead to: files change hands.
+func (d *Daemon) checkFiles(svc agent.Service, sources []string) error {
 	d.mu.Lock()
 	cfg := d.config
 	d.mu.Unlock()
-	faults := cfg.Check(svc)
+	faults := cfg.CheckFiles(svc, sources)
 	if len(faults) == 0 {
 		return nil
 	}

@@ -19,7 +19,7 @@ func kinds(cfg *config.Config, log *slog.Logger) map[string]target.Target {
 }
 
 // Check asks the target of each service what is wrong with what the service
-// describes. It is offline, and needs no running agent.
+// describes, and who may write the files that describe it. It is offline, and needs no running agent.
 func Check(ctx context.Context, cfg *config.Config) (agent.Faults, error) {
 	targets := kinds(cfg, slog.New(slog.DiscardHandler))
 	var all agent.Faults
@@ -29,6 +29,11 @@ func Check(ctx context.Context, cfg *config.Config) (agent.Faults, error) {
 			return all, fmt.Errorf("checking service %q: %w", svc.Name, err)
 		}
 		all = append(all, faults...)
+		if t, ok := targets[svc.Target].(interface {
+			Sources(context.Context, agent.Service) []string
+		}); ok {
+			all = append(all, cfg.CheckFiles(svc, t.Sources(ctx, svc))...)
+		}
 	}
 	return all, nil
 }

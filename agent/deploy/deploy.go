@@ -49,9 +49,9 @@ type Options struct {
 	Probe    Probe
 	// Before runs the service's before_deploy command; nil runs nothing.
 	Before func(ctx context.Context, svc agent.Service) error
-	// Check says what is wrong with the service's files now: who may write them,
-	// above all. nil checks nothing.
-	Check func(svc agent.Service) error
+	// Check says what is wrong with the service's files now, and with the others that
+	// decide what it is: who may write them, above all. nil checks nothing.
+	Check func(svc agent.Service, sources []string) error
 	// Watch is told which files and image references count, whenever they were
 	// looked at. It answers whether some files are new to it, so that they have to be
 	// looked at once more.

@@ -3,6 +3,7 @@ package deploy_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -14,7 +15,7 @@ import (
 	"rollback-agent/agent/target/targettest"
 )
 
-var errWritable = errors.New("everybody may write the compose file")
+var errWritable = errors.New("everybody may write the env file")
 
 // A first release that failed its gate serves, but is no end of a rollback; a human
 // who mends what was wrong outside lets it prove itself.
@@ -83,8 +84,8 @@ func TestFilesInTheWrongHandsAreNotDeployed(t *testing.T) {
 	scene(t, func(w *world) {
 		var bad atomic.Bool
 		w.options = func(o *deploy.Options) {
-			o.Check = func(agent.Service) error {
-				if bad.Load() {
+			o.Check = func(_ agent.Service, sources []string) error {
+				if bad.Load() && slices.Contains(sources, "/srv/.env") {
 					return agent.Permanent(errWritable)
 				}
 				return nil

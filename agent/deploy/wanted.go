@@ -106,7 +106,7 @@ func (w *Worker) desired(ctx context.Context, svc agent.Service, overrides map[s
 	if err != nil || w.Check == nil {
 		return wanted, ended, err
 	}
-	return wanted, ended, w.Check(w.svc)
+	return wanted, ended, w.Check(w.svc, wanted.Sources)
 }
 
 func (w *Worker) keepWanted(state wantedState) {

@@ -86,7 +86,7 @@ func (w *world) want(version, config string) {
 	w.registry.mu.Unlock()
 	w.engine.SetWanted(agent.Wanted{
 		Artifacts:  []agent.Artifact{{Name: "app", Ref: ref, Count: 1}},
-		ConfigHash: config, Files: []string{"/srv/compose.yaml"}, Model: "image: " + ref + "\nconfig: " + config + "\n",
+		ConfigHash: config, Files: []string{"/srv/compose.yaml"}, Sources: []string{"/srv/.env"}, Model: "image: " + ref + "\nconfig: " + config + "\n",
 	})
 	if w.worker != nil {
 		w.worker.Changed(agent.Change{Service: service, Cause: "files"})

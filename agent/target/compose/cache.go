@@ -89,6 +89,7 @@ func same(a, b fs.FileInfo) bool {
 func copied(w agent.Wanted) agent.Wanted {
 	w.Artifacts = slices.Clone(w.Artifacts)
 	w.Files = slices.Clone(w.Files)
+	w.Sources = slices.Clone(w.Sources)
 	w.Secrets = slices.Clone(w.Secrets)
 	w.Warnings = slices.Clone(w.Warnings)
 	return w

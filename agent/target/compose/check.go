@@ -55,6 +55,18 @@ func (t *Target) Check(ctx context.Context, svc agent.Service) ([]agent.Fault, e
 	return faults, nil
 }
 
+// Sources lists, without asking an engine, the files that say what the service runs:
+// whoever may write one of them rules this host. Content that is only handed to
+// containers is not among them.
+func (t *Target) Sources(ctx context.Context, svc agent.Service) []string {
+	id, err := configured(svc)
+	if err != nil {
+		return nil
+	}
+	m, _ := load(ctx, svc, id) // what is wrong with them, Check says
+	return m.sources
+}
+
 // offline loads the model as Desired does, but for what existing containers say.
 func offline(ctx context.Context, svc agent.Service) (warnings []string, err error) {
 	id, err := configured(svc)

@@ -53,7 +53,7 @@ func filesKnown(id identity) []string {
 
 // describe makes what is wanted of a loaded model.
 func describe(m model) (agent.Wanted, error) {
-	wanted := agent.Wanted{Files: m.files, Warnings: m.warnings}
+	wanted := agent.Wanted{Files: m.files, Sources: m.sources, Warnings: m.warnings}
 	var err error
 	if wanted.Artifacts, err = artifactsOf(m); err != nil {
 		return wanted, err

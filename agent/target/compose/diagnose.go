@@ -36,7 +36,7 @@ func (t *Target) Diagnose(ctx context.Context, svc agent.Service) ([]agent.Diagn
 	for _, i := range running.Instances {
 		d := agent.Diagnosis{
 			Instance: i.Name, Artifact: i.Artifact, Phase: i.Phase, ExitCode: i.ExitCode,
-			OOMKilled: i.OOMKilled, Restarts: i.Restarts, HealthOutput: i.HealthOutput,
+			OOMKilled: i.OOMKilled, Restarts: i.Restarts, Health: i.Health, HealthOutput: i.HealthOutput,
 		}
 		if d.Log, err = e.tail(ctx, i.ID); err != nil {
 			t.log.Warn("reading the log of a container", "service", svc.Name, "container", i.Name, "error", err)

@@ -41,10 +41,10 @@ func filesOf(id identity, env types.Mapping) []string {
 	return w.found
 }
 
-// filesOfProject lists what the services of a loaded project read, env files
-// that are missing and not required included.
-func filesOfProject(project *types.Project) []string {
-	w := &walk{seen: map[string]bool{}, read: map[string]bool{}}
+// sourcesOfProject lists what the services of a loaded project are made of, env
+// files that are missing and not required included.
+func sourcesOfProject(project *types.Project) []string {
+	w := &walk{seen: map[string]bool{}}
 	for _, s := range project.AllServices() {
 		for _, env := range s.EnvFiles {
 			w.add(env.Path)
@@ -56,6 +56,15 @@ func filesOfProject(project *types.Project) []string {
 			w.add(hook.LabelFiles...)
 		}
 		w.add(s.LabelFiles...)
+	}
+	return w.found
+}
+
+// contentsOfProject lists the files that a loaded project hands to its containers:
+// they belong to the applications.
+func contentsOfProject(project *types.Project) []string {
+	w := &walk{seen: map[string]bool{}}
+	for _, s := range project.AllServices() {
 		if s.CredentialSpec != nil {
 			w.add(s.CredentialSpec.File)
 		}

@@ -30,6 +30,7 @@ type model struct {
 	oneShots []string
 	envFiles []string
 	files    []string // every file that was read, or would be if it existed
+	sources  []string // those of them that say what runs, not what it works with
 	warnings []string
 	// overridden is what the files name where something else takes its place, by
 	// compose service.
@@ -41,7 +42,8 @@ type model struct {
 func load(ctx context.Context, svc agent.Service, id identity) (model, error) {
 	m := model{envFiles: id.envFiles, warnings: slices.Clone(id.warnings)}
 	env, envErr := environment(id)
-	m.files = filesOf(id, env)
+	m.sources = filesOf(id, env)
+	m.files = m.sources
 	for _, file := range id.files {
 		if _, err := os.Stat(file); err != nil {
 			return m, missing(svc, file, err)
@@ -59,7 +61,8 @@ func load(ctx context.Context, svc agent.Service, id identity) (model, error) {
 	if err != nil {
 		return m, agent.WithHint(fmt.Errorf("loading %s: %w", strings.Join(id.files, ", "), withoutQuotes(err, besidesModels(m.files))), cmp.Or(agent.Hint(err), "mend the file; until then nothing is touched"))
 	}
-	m.files = merged(m.files, filesOfProject(project))
+	m.sources = merged(m.sources, sourcesOfProject(project))
+	m.files = merged(m.sources, contentsOfProject(project))
 	m.warnings = append(m.warnings, unset.warnings()...)
 	return m, m.complete(svc, project)
 }

@@ -62,6 +62,10 @@ secrets: {s: {file: s.txt}}
 	if missing := slices.DeleteFunc(slices.Clone(want), func(f string) bool { return slices.Contains(got, f) }); len(missing) > 0 {
 		t.Errorf("got %v, lacking %v", got, missing)
 	}
+	content := slices.DeleteFunc(slices.Clone(m.files), func(f string) bool { return slices.Contains(m.sources, f) })
+	if want := []string{filepath.Join(dir, "c.txt"), filepath.Join(dir, "s.txt")}; !slices.Equal(content, want) || len(m.sources)+2 != len(m.files) {
+		t.Errorf("got %v as content, want %v: the others say what runs", content, want)
+	}
 	opened := filesOpened(t, dir)
 	if unlisted := slices.DeleteFunc(opened, func(f string) bool { return slices.Contains(got, f) }); len(unlisted) > 0 {
 		t.Errorf("the loader opens %v, which are not listed", unlisted)
