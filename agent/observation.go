@@ -38,14 +38,16 @@ const (
 // Diagnosis is what a human needs to understand a failure, captured before
 // anything is torn down.
 type Diagnosis struct {
-	Instance     string   `json:"instance"`
-	Artifact     string   `json:"artifact"`
-	Phase        Phase    `json:"phase"`
-	ExitCode     int      `json:"exit_code"`
-	OOMKilled    bool     `json:"oom_killed"`
-	Restarts     int      `json:"restarts"`
-	HealthOutput string   `json:"health_output,omitempty"`
-	Log          []string `json:"log,omitempty"` // the last lines, oldest first
+	Instance  string `json:"instance"`
+	Artifact  string `json:"artifact"`
+	Phase     Phase  `json:"phase"`
+	ExitCode  int    `json:"exit_code"`
+	OOMKilled bool   `json:"oom_killed"`
+	Restarts  int    `json:"restarts"`
+	// Health is "" in the records of agents that did not note it.
+	Health       HealthState `json:"health,omitempty"`
+	HealthOutput string      `json:"health_output,omitempty"`
+	Log          []string    `json:"log,omitempty"` // the last lines, oldest first
 }
 
 // Progress is how far a Fetch is.

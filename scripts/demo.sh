@@ -96,7 +96,7 @@ good_deployment() {
   push_app v2 good
   deployment succeeded
   serves v2 hello
-  in_slack "r2 is deployed"
+  in_slack "shop on vm-17: r2 is deployed"
 }
 
 crashing_image() {
@@ -104,7 +104,7 @@ crashing_image() {
   push_app v3 crash
   deployment rolled_back
   serves v2 hello
-  in_slack "r3 failed and is rolled back" "panic: settings"
+  in_slack "shop on vm-17: rolled back (crash), r2 serves again" "panic: settings"
 }
 
 sick_image() {
@@ -112,7 +112,7 @@ sick_image() {
   push_app v4 sick
   deployment rolled_back
   serves v2 hello
-  in_slack "r5 failed and is rolled back" "500"
+  in_slack "shop on vm-17: rolled back (health_deadline), r4 serves again" "500"
 }
 
 good_again() {
@@ -142,7 +142,7 @@ bad_edit() {
     inspect '.Mounts[] | select(.Destination == "/content") | .Source'
   expect "page" "the old page" \
     curl -fsS "http://127.0.0.1:$PORT/file?path=/content/page.txt"
-  in_slack "r7 failed and is rolled back" "The files still describe what was rejected"
+  in_slack "shop on vm-17: rolled back (health_deadline), r6 serves again" "The files still describe what was rejected"
 }
 
 look_back() {

@@ -61,7 +61,7 @@ func TestField03KilledInMidDeploymentIsTold(t *testing.T) {
 	web.next(agent.StateSucceeded)
 	f.push("stable", "v2", testbed.Sick)
 	killed := web.in(agent.StateVerifying)
-	f.says(slack, web.name+": deploying r2")
+	f.says(slack, web.name+" on vm-17: deploying r2")
 	end(syscall.SIGKILL)
 	at := time.Now().Add(-time.Hour) // it was down for an hour
 	if err := os.Chtimes(f.path("state/alive"), at, at); err != nil {
@@ -72,13 +72,13 @@ func TestField03KilledInMidDeploymentIsTold(t *testing.T) {
 	web.next(agent.StateRolledBack)
 	web.serves("v1")
 	f.says(slack, "nothing was watched for a while", "the agent was down "+at.Local().Format("15:04")+"–", "vm-17")
-	f.says(slack, web.name+": r2 failed and is rolled back")
+	f.says(slack, web.name+" on vm-17: rolled back (")
 	end(syscall.SIGTERM)
 
 	end = f.start()
 	f.push("stable", "v3", testbed.Good)
 	last := web.next(agent.StateSucceeded)
-	f.says(slack, web.name+": r4 is deployed")
+	f.says(slack, web.name+" on vm-17: r4 is deployed")
 	end(syscall.SIGTERM)
 	if found := down(); len(found) != 1 {
 		t.Errorf("got %d messages that the agent was down, want one: %s", len(found), strings.Join(found, "\n"))
@@ -120,7 +120,7 @@ func TestNoSecretLeavesAfterARestart(t *testing.T) {
 	if strings.Contains(text, secret) || !strings.Contains(text, "API_KEY is •••") {
 		t.Errorf("got %s, want what the app printed without the secret", text)
 	}
-	f.says(slack, web.name+": r2 failed and is rolled back", "API_KEY is •••")
+	f.says(slack, web.name+" on vm-17: rolled back (", "API_KEY is •••")
 	for _, request := range slack.Requests() {
 		planted{"secret": secret}.search(t, "slack", request.Body)
 	}

@@ -28,7 +28,7 @@ func (f *fleet) once(slack *testbed.Slack, from, to int64) {
 			if err != nil {
 				return err
 			}
-			want := map[agent.State]string{agent.StateSucceeded: "is deployed", agent.StateRolledBack: "is rolled back"}[d.State]
+			want := map[agent.State]string{agent.StateSucceeded: "is deployed", agent.StateRolledBack: "rolled back ("}[d.State]
 			found := about(slack, id)
 			if len(found) != 1 || want == "" || !strings.Contains(found[0].Render(), want) {
 				return fmt.Errorf("deployment %d is %s: got %d messages, want one that says so", id, d.State, len(found))
@@ -88,7 +88,7 @@ func TestField23RefusedMessageHoldsUpNoOther(t *testing.T) {
 	f.begin()
 	web.next(agent.StateSucceeded)
 	flood(web, 2)
-	f.says(slack, web.name+": r3 is deployed")
+	f.says(slack, web.name+" on vm-17: r3 is deployed")
 	f.noticed("slack", "deployment/2", "invalid_blocks")
 	if got := about(slack, 2); len(got) != 0 {
 		t.Errorf("got %v, want what was refused not there", got)

@@ -129,7 +129,7 @@ func TestNotifyWaitsForAHuman(t *testing.T) {
 
 	digest := f.push("stable", "v2", testbed.Good)
 	web.planned(agent.ReasonNotify)
-	f.says(slack, web.name+": something new waits", short("stable", digest), "agent deploy "+web.name, "vm-17")
+	f.says(slack, web.name+" on vm-17: something new waits", short("stable", digest), "agent deploy "+web.name)
 	f.event(func(e agent.Event) bool {
 		return e.Kind == agent.EventSkipped && e.Reason == agent.ReasonNotify && e.Service == web.name
 	})
@@ -250,7 +250,7 @@ func TestField24IrreversibleImageIsHeld(t *testing.T) {
 	f.push("stable", "v2", testbed.Sick, migration)
 	held := web.in(agent.StateHeld)
 	web.serves("v2")
-	f.says(slack, "held, decide", fmt.Sprintf("agent keep %d", held.ID), "agent rollback "+web.name, "a human decides", "HTTP 500")
+	f.says(slack, "held (", "decide", fmt.Sprintf("agent keep %d", held.ID), "agent rollback "+web.name, "a human decides", "HTTP 500")
 	web.order(agent.Order{Verb: agent.VerbKeep, Deployment: held.ID})
 	if d := web.next(agent.StateSucceeded); d.Reason != agent.ReasonKept || d.Serving != agent.ServingNew {
 		t.Errorf("got %s, serving %s, want it kept", d.Reason, d.Serving)
@@ -263,5 +263,5 @@ func TestField24IrreversibleImageIsHeld(t *testing.T) {
 		t.Errorf("got deployment %d (%s), want %d rolled back by a human", d.ID, d.Reason, held.ID)
 	}
 	web.serves("v1")
-	f.says(slack, "is rolled back", short("stable", held.Artifacts[0].Digest))
+	f.says(slack, "rolled back (", short("stable", held.Artifacts[0].Digest))
 }

@@ -139,24 +139,24 @@ func TestPeopleReadWhatTheyNeed(t *testing.T) {
 			web.compose(f.bed.Ref("app", "stable"))
 			f.begin()
 			d := web.next(agent.StateSucceeded)
-			f.says(slack, web.name+": r1 is deployed", "vm-17", "nothing → r1 "+v1, "Serves now: r1 "+v1, fmt.Sprintf("agent show %d", d.ID))
+			f.says(slack, web.name+" on vm-17: r1 is deployed", "nothing → r1 "+v1, "Serves now: r1 "+v1, fmt.Sprintf("agent show %d", d.ID))
 
 			v2 := short("stable", f.push("stable", "v2", testbed.Crash))
 			d = web.next(agent.StateRolledBack)
-			f.says(slack, web.name+": r2 failed and is rolled back", "vm-17", "r1 "+v1+" → r2 "+v2, "Serves now: r3 (r1 again) "+v1,
+			f.says(slack, web.name+" on vm-17: rolled back (crash), r1 serves again", "r1 "+v1+" → r2 "+v2, "Serves now: r3 (r1 again) "+v1,
 				"exit", `panic: settings: key "database" is missing`, "exit code 1", fmt.Sprintf("agent show %d", d.ID))
 
 			v3 := short("stable", f.push("stable", "v3", testbed.Good))
 			d = web.next(agent.StateSucceeded)
-			f.says(slack, web.name+": r4 is deployed", "r3 (r1 again) "+v1+" → r4 "+v3, "Serves now: r4 "+v3)
+			f.says(slack, web.name+" on vm-17: r4 is deployed", "r3 (r1 again) "+v1+" → r4 "+v3, "Serves now: r4 "+v3)
 
 			web.compose(f.bed.Ref("app", "stable"), `environment: {APP_HEALTH: "503"}`)
 			d = web.next(agent.StateRolledBack)
-			f.says(slack, web.name+": r5 failed and is rolled back", "HTTP 503", "Serves now: r6 (r4 again) "+v3, fmt.Sprintf("agent show --diff %d", d.ID))
+			f.says(slack, web.name+" on vm-17: rolled back (health_deadline), r4 serves again", "r4 → r5, same images, other config", "HTTP 503", "Serves now: r6 (r4 again) "+v3, fmt.Sprintf("agent show --diff %d", d.ID))
 
 			web.compose(f.bed.Ref("app", "nowhere"))
 			d = web.next(agent.StateFailed)
-			f.says(slack, web.name+": r7 failed", "app:nowhere", "Serves now: r6 (r4 again) "+v3, "was it pushed?", fmt.Sprintf("agent show %d", d.ID))
+			f.says(slack, web.name+" on vm-17: not deployed (unresolvable), r4 serves", "app:nowhere", "Serves now: r6 (r4 again) "+v3, "was it pushed?", fmt.Sprintf("agent show %d", d.ID))
 
 			f.stop()
 			web.keys = `on_failure = "hold"`
@@ -164,7 +164,7 @@ func TestPeopleReadWhatTheyNeed(t *testing.T) {
 			web.planned(agent.ReasonEarlierFailed)
 			web.compose(f.bed.Ref("app", "stable"), `environment: {APP_HEALTH: "502"}`)
 			held := web.in(agent.StateHeld)
-			f.says(slack, web.name+": r8 is held, decide", "HTTP 502", fmt.Sprintf("agent keep %d", held.ID), "agent rollback "+web.name)
+			f.says(slack, web.name+" on vm-17: held (health_deadline), decide", "Without a decision it is kept at ", "HTTP 502", fmt.Sprintf("agent keep %d", held.ID), "agent rollback "+web.name)
 			web.order(agent.Order{Verb: agent.VerbRollback})
 			web.next(agent.StateRolledBack)
 			for id := int64(1); medium == "bot" && id <= held.ID; id++ {

@@ -40,7 +40,7 @@ func TestDeploymentIsForgottenBeforeItIsTold(t *testing.T) {
 		pass(pauseLongest)
 		o.want("all three", "deployment/1", "deployment/2", "deployment/3")
 		got := o.people.shown["deployment/1 on vm-1"]
-		if got.Title != "web: deployment 1 is rolled back" || got.Why != "it is rolled_back" || got.Open {
+		if got.Title != "web on vm-1: deployment 1 is rolled back" || got.Why != "it is rolled_back" || got.Open {
 			t.Errorf("got %+v, want what its last event says", got)
 		}
 		if tr := o.n.Trouble(); len(tr.Refused) > 0 {
@@ -229,7 +229,7 @@ func TestWhatIsTakenOutOfTheConfigIsNotMended(t *testing.T) {
 		o := newOffice(t, true)
 		o.event(agent.Event{Kind: agent.EventInvalid, Service: "web", Message: "no such file"})
 		o.event(agent.Event{Kind: agent.EventValid, Service: "web", Reason: agent.ReasonConfig, Message: "it was taken out of the config"})
-		if got := o.people.title("invalid/web"); got != "web is not the agent's business any more" {
+		if got := o.people.title("invalid/web"); got != "vm-1: web is not the agent's business any more" {
 			t.Errorf("got %q, want it to say that it is gone", got)
 		}
 	})

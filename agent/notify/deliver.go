@@ -113,11 +113,11 @@ func (n *Notifier) latest(d agent.Delivery) Message {
 	known := m
 	m = n.ofEvent(d)
 	m.Key, m.Host, m.Service = known.Key, known.Host, known.Service
-	m.Title = fmt.Sprintf("%s: deployment %d is %s", d.Service, d.Deployment, strings.ReplaceAll(string(d.Event.To), "_", " "))
+	m.Title = n.title(d.Service, fmt.Sprintf("deployment %d is %s", d.Deployment, strings.ReplaceAll(string(d.Event.To), "_", " ")))
 	if d.Event.Severity == agent.SeverityInfo {
 		m.Icon, m.Loud = IconInfo, false
 	}
-	m.Commands = []string{"agent history " + d.Service}
+	m.Commands = n.there([]string{"agent history " + d.Service})
 	return m.redacted()
 }
 
