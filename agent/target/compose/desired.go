@@ -54,6 +54,9 @@ func filesKnown(id identity) []string {
 // describe makes what is wanted of a loaded model.
 func describe(m model) (agent.Wanted, error) {
 	wanted := agent.Wanted{Files: m.files, Sources: m.sources, Warnings: m.warnings}
+	if m.fault != nil {
+		return wanted, m.fault
+	}
 	var err error
 	if wanted.Artifacts, err = artifactsOf(m); err != nil {
 		return wanted, err

@@ -32,6 +32,7 @@ type model struct {
 	files    []string // every file that was read, or would be if it existed
 	sources  []string // those of them that say what runs, not what it works with
 	warnings []string
+	fault    error // why it must not be deployed, although it is known who the service is
 	// overridden is what the files name where something else takes its place, by
 	// compose service.
 	overridden map[string]string
@@ -88,6 +89,8 @@ func (m *model) complete(svc agent.Service, project *types.Project) error {
 		return err
 	}
 	m.oneShots = oneShotsOf(project, m.unit, svc.Compose.OneShots)
+	m.fault = strangeOneShot(svc, project.AllServices())
+	m.warnings = append(m.warnings, strangeProfiles(svc.Compose.Profiles, project.AllServices())...)
 	return nil
 }
 

@@ -168,6 +168,44 @@ func TestLoadFaultsSayWhatToDo(t *testing.T) {
 	}
 }
 
+func TestNamesThatTheFilesDoNotHave(t *testing.T) {
+	dir := t.TempDir()
+	writeFiles(t, dir, map[string]string{"compose.yaml": "services: {web: {image: app}, migrate: {image: app}, debug: {image: app, profiles: [debug, tools]}}"})
+	for name, c := range map[string]struct {
+		oneShots, profiles []string
+		fault, hint        string
+		warnings           []string
+	}{
+		"nothing wrong":          {oneShots: []string{"migrate"}, profiles: []string{"tools"}},
+		"every profile":          {profiles: []string{"*"}},
+		"one-shot that is off":   {oneShots: []string{"debug"}},
+		"misspelt one-shot":      {oneShots: []string{"migrate", "migrat"}, fault: `one_shots of service "web" names the compose service "migrat", which its files do not have`, hint: `did you mean "migrate"?`},
+		"far off one-shot":       {oneShots: []string{"backup-of-all"}, fault: `"backup-of-all"`, hint: "the files have debug, migrate, web"},
+		"misspelt profile":       {profiles: []string{"debug", "tool"}, warnings: []string{`no compose service has the profile "tool": did you mean "tools"?`}},
+		"far off profile":        {profiles: []string{"production"}, warnings: []string{`no compose service has the profile "production"`}},
+		"one-shot and a profile": {oneShots: []string{"wbe"}, profiles: []string{"x-ray-vision"}, fault: `"wbe"`, hint: `"web"`, warnings: []string{`no compose service has the profile "x-ray-vision"`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			svc := agent.Service{Name: "web", Compose: agent.Compose{Files: []string{filepath.Join(dir, "compose.yaml")}, Project: "p", OneShots: c.oneShots, Profiles: c.profiles}}
+			warnings, err := offline(t.Context(), svc)
+			if c.fault == "" && err != nil || c.fault != "" && (err == nil || !agent.IsPermanent(err) || !strings.Contains(err.Error(), c.fault) || !strings.Contains(agent.Hint(err), c.hint)) {
+				t.Errorf("got %v, hint %q, want %q, hint %q, for good", err, agent.Hint(err), c.fault, c.hint)
+			}
+			if !slices.Equal(warnings, c.warnings) {
+				t.Errorf("got warnings %q, want %q", warnings, c.warnings)
+			}
+			faults, err := new(Target).Check(t.Context(), svc)
+			reported := len(c.warnings)
+			if c.fault != "" {
+				reported++
+			}
+			if err != nil || len(faults) != reported {
+				t.Errorf("got %v, %v of a check, want %d", faults, err, reported)
+			}
+		})
+	}
+}
+
 func TestUnsetVariablesAreToldNotTaken(t *testing.T) {
 	t.Setenv("HOSTILE", "from the daemon")
 	m, err := loadFiles(t, map[string]string{

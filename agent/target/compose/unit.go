@@ -45,16 +45,47 @@ func (m *model) chosen(svc agent.Service) ([]string, error) {
 	}
 	for _, name := range svc.Compose.Services {
 		if _, ok := m.project.Services[name]; !ok {
-			return nil, unknown(svc, name, m.project.AllServices())
+			return nil, unknown(fmt.Sprintf("service %q names", svc.Name), name, m.project.AllServices())
 		}
 	}
 	return slices.Compact(slices.Sorted(slices.Values(svc.Compose.Services))), nil
 }
 
-func unknown(svc agent.Service, name string, all types.Services) error {
+// unknown refuses the name of a compose service. who says which key names it.
+func unknown(who, name string, all types.Services) error {
 	names := slices.Sorted(keysOf(all))
-	err := agent.Permanent(fmt.Errorf("service %q names the compose service %q, which its files do not have", svc.Name, name))
+	err := agent.Permanent(fmt.Errorf("%s the compose service %q, which its files do not have", who, name))
 	return agent.WithHint(err, cmp.Or(didYouMean(name, names), "the files have "+strings.Join(names, ", ")))
+}
+
+// strangeOneShot refuses a name that would make a job look like a crash.
+func strangeOneShot(svc agent.Service, all types.Services) error {
+	for _, name := range svc.Compose.OneShots {
+		if _, ok := all[name]; !ok {
+			return unknown(fmt.Sprintf("one_shots of service %q names", svc.Name), name, all)
+		}
+	}
+	return nil
+}
+
+// strangeProfiles warns of profiles that switch nothing on.
+func strangeProfiles(profiles []string, all types.Services) []string {
+	known := []string{"*"} // all of them
+	for _, s := range all {
+		known = append(known, s.Profiles...)
+	}
+	var warnings []string
+	for _, name := range profiles {
+		if slices.Contains(known, name) {
+			continue
+		}
+		warning := fmt.Sprintf("no compose service has the profile %q", name)
+		if question := didYouMean(name, slices.Sorted(slices.Values(known))); question != "" {
+			warning += ": " + question
+		}
+		warnings = append(warnings, warning)
+	}
+	return warnings
 }
 
 // didYouMean asks for the nearest of some names, if one is near.
