@@ -156,7 +156,7 @@ func TestPeopleReadWhatTheyNeed(t *testing.T) {
 
 			web.compose(f.bed.Ref("app", "nowhere"))
 			d = web.next(agent.StateFailed)
-			f.says(slack, web.name+" on vm-17: not deployed (unresolvable), r4 serves", "app:nowhere", "Serves now: r6 (r4 again) "+v3, "was it pushed?", fmt.Sprintf("agent show %d", d.ID))
+			f.says(slack, web.name+" on vm-17: not deployed (unresolvable), r6 serves", "app:nowhere", "Serves now: r6 (r4 again) "+v3, "was it pushed?", fmt.Sprintf("agent show %d", d.ID))
 
 			f.stop()
 			web.keys = `on_failure = "hold"`
