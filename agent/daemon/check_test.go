@@ -1,15 +1,18 @@
 package daemon_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"rollback-agent/agent"
 	"rollback-agent/agent/config"
 	"rollback-agent/agent/daemon"
+	"rollback-agent/agent/testbed"
 )
 
 // Whoever may write a file that the model is made of decides what runs; what the
@@ -54,6 +57,31 @@ func TestCheckFindsFilesThatEverybodyMayWrite(t *testing.T) {
 			t.Errorf("%s: got %v, want %q once", name, got, want)
 		}
 	}
+}
+
+// The same holds while the agent runs, and is noticed when it is mended.
+func TestEnvFileThatEverybodyMayWriteIsNotDeployed(t *testing.T) {
+	h := newHost(t)
+	h.compose("v1", "hello", h.port, "old.txt")
+	h.write(".env", "X=1\n")
+	env := filepath.Join(h.dir, ".env")
+	mode(t, env, 0o646)
+	h.begin()
+	h.eventuallyStatus("web", func(s agent.Status) error {
+		if want := "env file " + env + " is writable by everybody"; !strings.Contains(s.Error, want) {
+			return fmt.Errorf("got %+v, want %q", s, want)
+		}
+		return nil
+	})
+	if d, err := h.client.Deployment(t.Context(), 1); err == nil {
+		t.Errorf("got %+v, want nothing deployed", d)
+	}
+	mode(t, env, 0o644)
+	testbed.Eventually(t, 30*time.Second, func() error {
+		_, err := h.client.Deployment(t.Context(), 1)
+		return err
+	})
+	h.ended(1, agent.StateSucceeded)
 }
 
 func mode(t *testing.T, path string, mode os.FileMode) {
