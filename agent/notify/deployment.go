@@ -97,7 +97,7 @@ func (t teller) calm() bool {
 	case t.dep.Serving == agent.ServingNone:
 		return t.untouched() && t.dep.From == 0
 	}
-	return t.untouched() && t.dep.Serving == agent.ServingNew // nothing but the files had changed
+	return t.untouched() && (t.dep.Serving == agent.ServingNew || t.dep.Serving == agent.ServingOther) // as before
 }
 
 // untouched tells whether the deployment ended before it changed anything.

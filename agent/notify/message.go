@@ -16,7 +16,7 @@ type Message struct {
 	Service  string // "" for what is about the host
 	Severity agent.Severity
 	Icon     Icon
-	Title    string // "web: rolled back to r7 on vm-17"
+	Title    string // "shop on vm-17: rolled back (crash), r2 serves again"
 	Open     bool   // more will follow: the deployment goes on
 	Loud     bool   // this version changes what people have to do: it must be noticed, not only be readable
 	Facts    []Fact

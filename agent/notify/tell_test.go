@@ -121,6 +121,10 @@ func TestTitleSaysWhatHappenedWhyAndWhatServes(t *testing.T) {
 			"not deployed (unresolvable), nothing serves, as before", IconInfo, agent.SeverityWarning,
 		},
 		{
+			story{dep: failed(agent.ServingOther, 14, agent.StateFetching), severity: agent.SeverityError},
+			"not deployed (unresolvable), something else serves", IconInfo, agent.SeverityWarning,
+		},
+		{
 			story{dep: failed(agent.ServingNone, 14, agent.StateApplying), severity: agent.SeverityError},
 			"r3 failed (unresolvable), NOTHING serves", IconBad, agent.SeverityError,
 		},
