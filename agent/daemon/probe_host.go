@@ -29,14 +29,15 @@ func (p *probing) files() []question {
 	var questions []question
 	for _, svc := range p.cfg.Services {
 		if wanted, known := p.wanted[svc.Name]; known {
-			questions = append(questions, question{"files", svc.Name, func(context.Context) agent.Finding { return p.lookAtFiles(svc, wanted.Files) }})
+			questions = append(questions, question{"files", svc.Name, func(context.Context) agent.Finding { return p.lookAtFiles(svc, wanted) }})
 		}
 	}
 	return questions
 }
 
-func (p *probing) lookAtFiles(svc agent.Service, files []string) agent.Finding {
-	if faults := p.cfg.Check(svc); len(faults) > 0 {
+func (p *probing) lookAtFiles(svc agent.Service, wanted agent.Wanted) agent.Finding {
+	files := wanted.Files
+	if faults := p.cfg.CheckFiles(svc, wanted.Sources); len(faults) > 0 {
 		return failed(agent.WithHint(faults, faults[0].Hint))
 	}
 	here, odd := 0, []string(nil)

@@ -154,7 +154,7 @@ func (p *proposing) sketch(ctx context.Context, c agent.Compose) sketch {
 	s := sketch{from: c, outline: outline}
 	s.section = config.Section{Service: svc, Above: describe(outline)}
 	proposeHealth(ctx, outline, &s.section)
-	for _, fault := range new(config.Config).Check(svc) {
+	for _, fault := range new(config.Config).CheckFiles(svc, p.target.Sources(ctx, svc)) {
 		s.section.Beside = append(s.section.Beside, strings.TrimSuffix("agent check refuses this: "+fault.Message+": "+fault.Hint, ": "))
 	}
 	return s

@@ -69,9 +69,11 @@ func (e *Evidence) Begin(o agent.Observation) {
 	e.Observe(o)
 }
 
-// Applied starts the clock of continuous health at the end of Apply.
+// Applied starts the clocks at the end of Apply: that of continuous health, and that
+// of what is stopped. Apply stops instances itself, and news of what it started may
+// come a moment after it has returned.
 func (e *Evidence) Applied(at time.Time) {
-	e.HealthySince = time.Time{}
+	e.HealthySince, e.stopped = time.Time{}, time.Time{}
 	e.settle(at)
 }
 

@@ -119,6 +119,18 @@ func TestRequestedStopsDoNotCount(t *testing.T) {
 	wants(t, e, 16, agent.OutcomeFail, agent.ReasonStopped)
 }
 
+// Apply stops instances itself, for as long as they take to stop; what it started may
+// be heard of a moment after it has returned.
+func TestStopsOfAnApplyAreNobodysElse(t *testing.T) {
+	e := evidence()
+	e.Observe(snapshot(0, instance(agent.PhaseRunning, agent.HealthHealthy)))
+	e.Observe(fact(1, agent.ObservedStopped, instance(agent.PhaseExited, agent.HealthNone)))
+	e.Applied(at(30))
+	wants(t, e, 30, agent.OutcomeInsufficient, "")
+	wants(t, e, 44.9, agent.OutcomeInsufficient, "")
+	wants(t, e, 45, agent.OutcomeFail, agent.ReasonStopped)
+}
+
 func TestStopOfOneOfSeveralIsNoFailureOfTheRelease(t *testing.T) {
 	e := evidence("http")
 	e.Release.Artifacts = append(e.Release.Artifacts, agent.Artifact{Name: "db", Local: "db", Config: "c", Count: 1})
