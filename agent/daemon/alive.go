@@ -59,9 +59,12 @@ func (d *Daemon) beat(ctx context.Context) error {
 			now := time.Now()
 			d.stoodStill(last, now)
 			last = now
-			if err := os.Chtimes(d.alivePath(), now, now); errors.Is(err, fs.ErrNotExist) {
+			err := os.Chtimes(d.alivePath(), now, now)
+			if errors.Is(err, fs.ErrNotExist) {
 				err = os.WriteFile(d.alivePath(), nil, 0o600)
-				d.log.Debug("noting that the agent runs", "error", err)
+			}
+			if err != nil {
+				d.log.Debug("the agent cannot note that it runs", "error", err)
 			}
 		}
 	}

@@ -28,10 +28,7 @@ func probeSlack(ctx context.Context, c config.Slack, post bool) agent.Finding {
 		return failed(agent.WithHint(errors.New("no [slack] is configured, so there is nobody to send to"),
 			`add [slack] with webhook_url_file = "…" to the config`))
 	}
-	text, err := slack.New(slack.Options{
-		WebhookURL: c.WebhookURL, WebhookURLFile: c.WebhookURLFile, BotTokenFile: c.BotTokenFile,
-		Channel: c.Channel, APIURL: c.APIURL, LogLines: c.LogLines,
-	}).Check(ctx, post)
+	text, err := slack.New(slackOptions(nil, c)).Check(ctx, post)
 	if err != nil {
 		return failed(err)
 	}

@@ -188,7 +188,14 @@ func TestField03KilledAtEveryStep(t *testing.T) {
 		}
 	}
 	t.Logf("%d runs, %d of %d failpoints reached", runs, n, len(deploy.Failpoints()))
+	if !testing.Short() && n < leastReached {
+		t.Errorf("got %d failpoints reached, want %d: a story does not go where it went", n, leastReached)
+	}
 }
+
+// leastReached is how many failpoints the stories come through: all moves of the way
+// forward and of the ways back, before and after.
+const leastReached = 24
 
 // And so is any moment.
 func TestField03KilledAtAnyMoment(t *testing.T) {
